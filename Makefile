@@ -1,0 +1,25 @@
+# `make demo` and `make test` each do everything on a machine with Python 3.11, git and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-slow clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python packaging/demo.py demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m slow
+
+# torch comes first and pinned: a range would let pip choose a newer build of several GB
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,116 @@
+"""bmz-ddpm predict"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import DataError, UserError
+from .options import (
+    ETA,
+    HALO,
+    SAMPLES,
+    STEPS,
+    TILE,
+    Device,
+    Halo,
+    Mirror,
+    Out,
+    Sampler,
+    Samples,
+    SamplesPerPass,
+    Seed,
+    Spacing,
+    Steps,
+)
+from .progress import ProgressLine
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Images: TIFF or PNG.")],
+    out: Out = Path("denoised"),
+    engine: Annotated[
+        Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
+    ] = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
+    ] = None,
+    halo: Halo = HALO,
+    sampler: Sampler = "ddpm",
+    steps: Steps = STEPS,
+    samples: Samples = SAMPLES,
+    spacing: Spacing = "log_snr",
+    mirror: Mirror = True,
+    samples_per_pass: SamplesPerPass = 1,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
+
+    Sampler options apply to a checkpoint; in packages and exported files the sampler is fixed.
+    denoised and std are in grey levels, entropy in nats.
+    """
+    _check_names(images)
+
+    from ..diffusion.assemble import SamplerSettings
+    from ..files import refuse_unwritable
+    from ..package.load import load_model
+    from ..runtime.tiling import Tiling
+
+    settings = SamplerSettings(
+        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
+    )
+    loaded = load_model(model, settings, engine, device)
+    if tile is not None:
+        tiling = Tiling(tile, halo) if tile else None
+    else:
+        tiling = loaded.tiling or Tiling(TILE, halo)
+    refuse_unwritable(out / "results")
+    failed = 0
+    for path in images:
+        try:
+            _denoise_file(path, loaded, tiling, halo, out)
+        except UserError as error:
+            if len(images) == 1:
+                raise
+            failed += 1
+            sys.stderr.write(f"error: {error.problem}.\nfix:   {error.fix}.\n")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_names(images: list[Path]) -> None:
+    stems = [path.stem for path in images]
+    for path in images:
+        if stems.count(path.stem) > 1:
+            raise DataError(
+                f"{path}: another image is called '{path.stem}' too, results would be overwritten",
+                "denoise them in separate calls with different --out",
+            )
+
+
+def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # type: ignore[no-untyped-def]
+    from ..data.images import read_image, write_tiff
+    from ..runtime.predictor import check_image, denoise, intensity_warning
+    from ..runtime.tiling import whole
+
+    image = read_image(path)
+    check_image(image, model.in_channels or image.sizes.get("c", 1), str(path))
+    if model.grey_levels:
+        warning = intensity_warning(image, str(path), *model.grey_levels)
+        if warning:
+            sys.stderr.write(f"warning: {warning}.\n")
+    used = tiling or whole(image.sizes["y"], image.sizes["x"], halo)
+    line = ProgressLine(f"{path.name}: tile")
+    results = denoise(image, model.backend, used, line.show)
+    for name, result in results.items():
+        target = out / f"{path.stem}_{name}.tif"
+        write_tiff(target, result)
+        typer.echo(target)

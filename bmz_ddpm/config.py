@@ -1,0 +1,234 @@
+"""Typed settings, read from TOML or stored in a checkpoint; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError, did_you_mean
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_T = TypeVar("_T", bound=_Settings)
+
+
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < limits[0] <= limits[1] < float("inf"):
+        raise ValueError("must be two numbers above 0, the smaller first")
+    return limits
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
+class AugmentConfig(_Settings):
+    """How training patches are varied.
+
+    Attributes
+    ----------
+    simulated : share of patches whose noise is drawn anew from the reference image with the
+        noise model fitted to the training pairs; the others are real pairs.
+    gain : range of the simulated gain, as a multiple of the fitted one (grey levels per
+        photon): above 1 simulates dimmer acquisitions.
+    zoom, rotate, brightness : ranges applied to the reference of simulated patches (factor,
+        degrees, factor).
+    blur : largest sigma, in pixels, of a Gaussian filter on one simulated patch in four.
+    """
+
+    simulated: float = Field(0.8, ge=0, le=1)
+    gain: Range = (0.8, 8.0)
+    zoom: Range = (0.6, 1.5)
+    rotate: float = Field(180.0, ge=0, le=180)
+    brightness: Range = (0.4, 2.5)
+    blur: float = Field(1.0, ge=0, le=5)
+
+
+class TrainConfig(_Settings):
+    """Everything that defines a training run.
+
+    Attributes
+    ----------
+    units : what the network calls 1: the standard deviation of the training patches
+        ("standard"), or half of the intensity range ("range", as in the paper).
+    size : network size; patch : side of the square training patch in pixels; steps : optimiser
+        steps; ema : width of the power-function average as a share of the run (sigma_rel).
+    """
+
+    size: Literal["tiny", "small", "paper"] = "small"
+    num_train_steps: int = Field(200, ge=2)
+    schedule_offset: float = Field(8e-3, gt=0)
+    prediction: Literal["eps", "v", "x0"] = "v"
+    label: Literal["alpha_bar", "log_snr"] = "log_snr"
+    units: Literal["standard", "range"] = "standard"
+    steps: int = Field(20_000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    patch: int = Field(128, ge=16, multiple_of=8)
+    learning_rate: float = Field(1e-2, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    ema: float = Field(0.08, gt=0, lt=0.28)
+    seed: int = Field(0, ge=0, lt=2**32)
+    validate_every: int = Field(500, ge=1)
+    validation_steps: int = Field(10, ge=1)
+    augment: AugmentConfig = AugmentConfig()
+
+
+class Intensity(_Settings):
+    """Fixed constants, learnt from the training images, between counts and model units.
+
+    Attributes
+    ----------
+    input_offset, input_scale : model units = (counts − offset) / scale, of the microscope image.
+    output_offset, output_scale : the same for the clean image.
+    low, high : range of the clean image, in counts; the sampler clips to it.
+    """
+
+    input_offset: float
+    input_scale: float = Field(gt=0)
+    output_offset: float
+    output_scale: float = Field(gt=0)
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """Width of the output range, in counts."""
+        return self.high - self.low
+
+
+class ModelConfig(_Settings):
+    """What a checkpoint needs to be rebuilt without its training run."""
+
+    in_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=1)
+    network: dict[str, Any]
+    num_train_steps: int
+    schedule_offset: float
+    prediction: Literal["eps", "v", "x0"]
+    label: Literal["alpha_bar", "log_snr"]
+    intensity: Intensity
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not a TOML file ({error})", "correct that line") from error
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a TOML file of `TrainConfig` settings.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not TOML, or has an unknown or impossible setting.
+    """
+    return make_train_config(_read_toml(path), str(path))
+
+
+def make_train_config(values: dict[str, Any], source: str) -> TrainConfig:
+    """Build a `TrainConfig`; `source` says in messages where the values come from."""
+    return _validated(TrainConfig, values, source)
+
+
+def _validated(model: type[_T], values: dict[str, Any], source: str) -> _T:
+    """Build settings, naming the first wrong one in one line."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = first["loc"]
+        name = ".".join(str(part) for part in place)
+        if first["type"] == "extra_forbidden":
+            known = list(_settings_at(model, place[:-1]).model_fields)
+            hint = did_you_mean(str(place[-1]), known)
+            raise ConfigError(
+                f"{source}: unknown setting '{name}'{hint}", f"known are {', '.join(known)}"
+            ) from error
+        given = "is missing" if first["type"] == "missing" else f"= {first['input']!r}"
+        raise ConfigError(
+            f"{source}: {name} {given}: {first['msg'].lower().removeprefix('value error, ')}",
+            "correct the value",
+        ) from error
+
+
+def _settings_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the settings class at a place like ("augment",) or ("authors", 0)."""
+    for part in place:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            for candidate in (annotation, *get_args(annotation)):
+                if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                    model = candidate
+    return model
+
+
+class Person(_Settings):
+    """An author or maintainer."""
+
+    name: str
+    affiliation: str | None = None
+    github_user: str | None = None
+    orcid: str | None = None
+
+
+class Citation(_Settings):
+    """Something to cite, with a DOI or an address."""
+
+    text: str
+    doi: str | None = None
+    url: str | None = None
+
+
+class AboutConfig(_Settings):
+    """What a package says about its model; read from a TOML file.
+
+    Attributes
+    ----------
+    name : at most 64 of letters, digits, space and _+-().
+    image : noisy image for the cover, the test and the sample tensors; a path from the TOML file.
+    reference : its clean image, for the measured validation; not stored in the package.
+    image_credit : where the image comes from and its licence.
+    """
+
+    name: str = Field(
+        "Diffusion denoiser", min_length=5, max_length=64, pattern=r"^[A-Za-z0-9 _+()-]+$"
+    )
+    description: str = Field(
+        "Conditional diffusion model that denoises microscopy images, with uncertainty.",
+        min_length=1,
+        max_length=512,
+    )
+    intended_use: str = "Images like those it was trained on, from the same kind of microscope."
+    limits: str = "On other samples or settings, compare with a clean image before relying on it."
+    version: str = "0.1.0"
+    license: str = "MIT"
+    tags: tuple[str, ...] = ("denoising", "diffusion", "fluorescence-light-microscopy", "2d")
+    authors: tuple[Person, ...] = (Person(name="unknown"),)
+    maintainers: tuple[Person, ...] = ()
+    cite: tuple[Citation, ...] = ()
+    channel: tuple[str, ...] = ("intensity",)
+    image: Path
+    reference: Path | None = None
+    image_credit: str = ""
+
+
+def load_about(path: Path) -> AboutConfig:
+    """Read a TOML file of `AboutConfig`; its paths start from the file's folder.
+
+    Raises
+    ------
+    ConfigError
+    """
+    about = _validated(AboutConfig, _read_toml(path), str(path))
+    here = path.parent
+    reference = here / about.reference if about.reference else None
+    return about.model_copy(update={"image": here / about.image, "reference": reference})

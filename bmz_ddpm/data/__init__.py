@@ -1,0 +1,1 @@
+"""Images in, training patches out."""

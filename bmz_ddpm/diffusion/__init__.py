@@ -1,0 +1,1 @@
+"""The mathematics: pure torch, scriptable, no files."""

@@ -1,0 +1,1 @@
+"""Write the sampler in other programs' formats, and compare each with eager."""

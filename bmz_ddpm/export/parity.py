@@ -1,0 +1,111 @@
+"""Do all formats give the same image? Measured, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ExportError
+from ..runtime.backends import OUTPUTS, Backend
+
+#: |difference| may be ABSOLUTE + RELATIVE·|reference|, of images scaled to 0..1. This is what
+#: the zoo's check of deepImageJ allows.
+ABSOLUTE, RELATIVE = 1.5e-4, 1e-4
+#: A rounding difference moves a sample into the next 8-bit bin now and then, and the entropy of
+#: that pixel jumps: this share of pixels may differ.
+ENTROPY_SHARE = 0.005
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences from eager.
+
+    Attributes
+    ----------
+    denoised, std : float
+        As a share of the output range (an 8-bit image scaled to 1).
+    entropy : float
+        Share of pixels that differ by more than 1e-3 nats.
+    excess : float
+        Largest |difference| / allowed difference of denoised and std; at most 1 passes.
+    """
+
+    denoised: float
+    std: float
+    entropy: float
+    excess: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the format agrees."""
+        return self.excess <= 1 and self.entropy <= ENTROPY_SHARE
+
+
+def compare(
+    reference: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], scale: float
+) -> Parity:
+    """Compare two triples of outputs (denoised, std, entropy).
+
+    Parameters
+    ----------
+    scale : float
+        Range of the denoised image in counts.
+
+    Raises
+    ------
+    ExportError
+        If shapes differ or an output is not finite.
+    """
+    for name, a, b in zip(OUTPUTS, reference, other, strict=True):
+        if a.shape != b.shape:
+            raise ExportError(
+                f"output {name}: shape {b.shape}, eager gives {a.shape}", "report this as a bug"
+            )
+        if not np.isfinite(b).all():
+            raise ExportError(f"output {name}: holds NaN or infinity", "report this as a bug")
+    ratios = []
+    largest = []
+    for a, b in zip(reference[:2], other[:2], strict=True):
+        difference = np.abs(a.astype(np.float64) - b) / scale
+        allowed = ABSOLUTE + RELATIVE * np.abs(a) / scale
+        ratios.append(float((difference / allowed).max()))
+        largest.append(float(difference.max()))
+    entropy = float((np.abs(reference[2] - other[2]) > 1e-3).mean())
+    return Parity(largest[0], largest[1], entropy, max(ratios))
+
+
+def require_agreement(
+    image: np.ndarray, eager: Backend, formats: dict[str, Backend], scale: float
+) -> tuple[tuple[np.ndarray, ...], dict[str, Parity]]:
+    """Run every format on one image and refuse if any differs from eager.
+
+    Parameters
+    ----------
+    image : (B, C, Y, X) float32
+        In counts.
+
+    Returns
+    -------
+    outputs : the eager outputs
+    parities : format name to `Parity`
+
+    Raises
+    ------
+    ExportError
+        Names the format and the difference.
+    """
+    reference = eager(image)
+    parities = {}
+    for name, backend in formats.items():
+        parity = compare(reference, backend(image), scale)
+        if not parity.passed:
+            raise ExportError(
+                f"{name}: differs from eager by {parity.denoised:.1e} (denoised), "
+                f"{parity.std:.1e} (std) of the range and in {parity.entropy:.2%} of the entropy "
+                f"map, allowed are {ABSOLUTE:.1e} + {RELATIVE:.0e} of the value and "
+                f"{ENTROPY_SHARE:.1%}; nothing was written",
+                "train longer, or use fewer steps",
+            )
+        parities[name] = parity
+    return reference, parities

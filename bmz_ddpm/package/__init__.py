@@ -1,0 +1,1 @@
+"""Build BioImage Model Zoo packages."""

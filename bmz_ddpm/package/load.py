@@ -1,0 +1,135 @@
+"""Open any finished model: package, checkpoint, TorchScript or ONNX file."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..diffusion.assemble import SamplerSettings
+from ..errors import CheckpointError, ConfigError, MissingDependency
+from ..runtime.backends import (
+    Backend,
+    onnx_backend,
+    torch_backend,
+    torchscript_backend,
+)
+from ..runtime.tiling import Tiling
+from ..train.checkpoint import Checkpoint
+
+FORMATS = ("onnx", "torchscript")
+FILES = {"onnx": "weights.onnx", "torchscript": "weights.pt"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to run.
+
+    Attributes
+    ----------
+    backend : Backend
+    tiling : Tiling or None
+        What the package declares; None for a bare file.
+    in_channels : int or None
+        None where the file does not say.
+    engine : str
+        "eager", "torchscript" or "onnx".
+    grey_levels : (low, high) that the results span, or None where the file does not say.
+    """
+
+    backend: Backend
+    tiling: Tiling | None
+    in_channels: int | None
+    engine: str
+    grey_levels: tuple[float, float] | None = None
+
+
+def load_model(
+    path: Path, settings: SamplerSettings, engine: str = "auto", device: str = "cpu"
+) -> Model:
+    """Open a model.
+
+    Parameters
+    ----------
+    path : Path
+        Package (.zip, a folder with rdf.yaml, or the rdf.yaml), checkpoint (.safetensors),
+        .pt or .onnx.
+    settings : SamplerSettings
+        Used for a checkpoint; in all others the sampler is part of the file.
+    engine : "auto", "onnx" or "torchscript"
+        For packages; "auto" takes onnx, the fastest on a CPU, where onnxruntime is installed.
+    device : "cpu" or "cuda"
+
+    Raises
+    ------
+    UserError
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: does not exist", "name a model")
+    if path.suffix == ".safetensors":
+        checkpoint = Checkpoint.load(path)
+        config = checkpoint.config
+        backend = torch_backend(checkpoint.sampler(settings), device)
+        return Model(
+            backend,
+            None,
+            config.in_channels,
+            "eager",
+            (config.intensity.low, config.intensity.high),
+        )
+    if path.suffix == ".pt":
+        return Model(torchscript_backend(path, device), None, None, "torchscript")
+    if path.suffix == ".onnx":
+        return Model(onnx_backend(path, device), None, None, "onnx")
+    if path.suffix == ".zip":
+        return _from_zip(path, engine, device)
+    folder = path if path.is_dir() else path.parent
+    if (folder / "rdf.yaml").is_file() and (path.is_dir() or path.name == "rdf.yaml"):
+        return _from_folder(folder, engine, device)
+    raise CheckpointError(
+        f"{path}: is no model", "name a package (.zip), a .safetensors, a .pt or an .onnx file"
+    )
+
+
+def _from_zip(path: Path, engine: str, device: str) -> Model:
+    with tempfile.TemporaryDirectory(prefix="bmz-ddpm-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise CheckpointError(
+                f"{path}: is not a readable zip file ({error})", "is the file complete?"
+            ) from error
+        if not (Path(folder) / "rdf.yaml").is_file():
+            raise CheckpointError(f"{path}: holds no rdf.yaml", "name a model package")
+        return _from_folder(Path(folder), engine, device)
+
+
+def _from_folder(folder: Path, engine: str, device: str) -> Model:
+    rdf = yaml.safe_load((folder / "rdf.yaml").read_text(encoding="utf-8"))
+    ours: dict[str, Any] | None = (rdf.get("config") or {}).get("bmz_ddpm")
+    if ours is None:
+        raise CheckpointError(
+            f"{rdf.get('name', 'the package')}: was not built by bmz-ddpm",
+            "run it with: bioimageio predict",
+        )
+    tiling = Tiling(ours["tile"], ours["halo"])
+    channels = next(a for a in rdf["inputs"][0]["axes"] if a["type"] == "channel")
+    count = len(channels["channel_names"])
+    ends = ours["intensity"]["low"], ours["intensity"]["high"]
+    if engine not in ("auto", *FORMATS):
+        raise ConfigError(f"--engine {engine}: unknown", f"choose auto, {' or '.join(FORMATS)}")
+    if engine in ("auto", "onnx"):
+        try:
+            backend = onnx_backend(folder / FILES["onnx"], device)
+            return Model(backend, tiling, count, "onnx", ends)
+        except MissingDependency:
+            if engine == "onnx":
+                raise
+    backend = torchscript_backend(folder / FILES["torchscript"], device)
+    return Model(backend, tiling, count, "torchscript", ends)

@@ -1,0 +1,1 @@
+"""Run a finished model: tiles, engines, whole images."""

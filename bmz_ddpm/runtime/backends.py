@@ -1,0 +1,118 @@
+"""One interface to every engine that can run an exported sampler."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..device import usable_device
+from ..errors import CheckpointError, ConfigError, MissingDependency
+
+OUTPUTS = ("denoised", "std", "entropy")
+
+#: (B, C, Y, X) float32 counts to the three outputs, in the order of `OUTPUTS`.
+Backend = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+
+
+def torch_backend(module: torch.nn.Module, device: str = "cpu") -> Backend:
+    """Run an eager or scripted module."""
+    module = module.to(usable_device(device))
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
+        with torch.no_grad():
+            outputs = module(torch.from_numpy(np.ascontiguousarray(image)).to(device))
+        return tuple(output.cpu().numpy() for output in outputs)
+
+    return run
+
+
+def torchscript_backend(path: Path, device: str = "cpu") -> Backend:
+    """Load a TorchScript file.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing or not TorchScript.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: does not exist", "name a TorchScript file")
+    target = usable_device(device)
+    try:
+        module = torch.jit.load(str(path), map_location=target)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: is not a TorchScript file ({str(error).splitlines()[0]})",
+            "is the file complete? export it again",
+        ) from error
+    return torch_backend(module, device)
+
+
+def refuse_two_runtimes() -> None:
+    """Refuse to run where onnxruntime and onnxruntime-gpu are both installed.
+
+    They unpack into the same folder: which of them answers is a matter of chance.
+
+    Raises
+    ------
+    ConfigError
+    """
+    installed = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed.append(metadata.distribution(name))
+    if len(installed) == 2:
+        raise ConfigError(
+            "onnxruntime and onnxruntime-gpu: both are installed, they overwrite each other",
+            "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'bmz-ddpm[onnx]' or "
+            "'bmz-ddpm[gpu]'",
+        )
+
+
+def onnx_backend(path: Path, device: str = "cpu", threads: int | None = None) -> Backend:
+    """Load an ONNX file.
+
+    Raises
+    ------
+    MissingDependency
+        If onnxruntime is not installed.
+    ConfigError
+        If two builds of it are, or it has no CUDA.
+    CheckpointError
+        If the file is missing or not ONNX.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency("onnxruntime", "onnx", "running an ONNX model") from error
+    refuse_two_runtimes()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: does not exist", "name an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    providers = ["CPUExecutionProvider"]
+    if device.startswith("cuda"):
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ConfigError(
+                f"--device {device}: the installed onnxruntime has no CUDA provider",
+                "pip uninstall onnxruntime, then pip install 'bmz-ddpm[gpu]'",
+            )
+        providers.insert(0, "CUDAExecutionProvider")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        raise CheckpointError(
+            f"{path}: is not a working ONNX file ({str(error).splitlines()[0]})",
+            "is the file complete? export it again",
+        ) from error
+    name = session.get_inputs()[0].name
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(session.run(list(OUTPUTS), {name: np.ascontiguousarray(image, np.float32)}))
+
+    return run

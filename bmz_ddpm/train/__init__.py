@@ -1,0 +1,1 @@
+"""Fit a denoiser and keep it."""

@@ -1,0 +1,157 @@
+"""Checkpoints: one safetensors file whose JSON header says how to rebuild the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from ..diffusion.assemble import SamplerSettings, assemble_sampler
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.sampler import DiffusionSampler
+from ..diffusion.schedule import Schedule
+from ..errors import CheckpointError, ConfigError
+from ..files import write_bytes
+
+FORMAT = "bmz-ddpm checkpoint 1"
+
+
+def build_denoiser(config: ModelConfig) -> Denoiser:
+    """Return an untrained denoiser of this configuration."""
+    return Denoiser(config.in_channels, config.out_channels, config.network, config.label)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header; the file appears only when it is complete.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written to.
+    """
+    from safetensors.torch import save
+
+    data = save(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+        metadata={"format": FORMAT, "header": json.dumps(header)},
+    )
+    write_bytes(path, data)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or was not written by this tool.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: does not exist", "name a .safetensors checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path}: is not a bmz-ddpm checkpoint",
+                    "name the best.safetensors that bmz-ddpm train wrote",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({error})", "is the file complete?"
+        ) from error
+    return tensors, json.loads(metadata["header"])
+
+
+class Checkpoint:
+    """A trained denoiser and everything needed to run it.
+
+    Attributes
+    ----------
+    config : ModelConfig
+    denoiser : Denoiser
+        In evaluation mode, on the CPU.
+    info : dict
+        How it was trained: the training settings, step, validation error, noise model.
+    """
+
+    def __init__(self, config: ModelConfig, denoiser: Denoiser, info: dict[str, Any]) -> None:
+        self.config, self.denoiser, self.info = config, denoiser.eval(), info
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, not ours, or its weights do not fit.
+        """
+        tensors, header = load_tensors(path)
+        try:
+            config = ModelConfig(**header["model"])
+            denoiser = build_denoiser(config)
+        except (KeyError, TypeError, ValidationError) as error:
+            raise CheckpointError(
+                f"{path}: its header does not describe a model ({error})".splitlines()[0],
+                "name the best.safetensors of a run; if it is one, update bmz-ddpm",
+            ) from error
+        load_weights(path, denoiser, tensors)
+        return cls(config, denoiser, header.get("info", {}))
+
+    def sampler(self, settings: SamplerSettings) -> DiffusionSampler:
+        """Return the whole sampler as one module.
+
+        Raises
+        ------
+        ConfigError
+            If more steps are asked for than the model was trained with.
+        """
+        config = self.config
+        if settings.num_steps > config.num_train_steps:
+            raise ConfigError(
+                f"--steps {settings.num_steps}: the model was trained with "
+                f"{config.num_train_steps} steps, it cannot take more",
+                f"use {config.num_train_steps} or fewer",
+            )
+        return assemble_sampler(
+            self.denoiser,
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            network=config.network,
+            schedule=Schedule(config.num_train_steps, config.schedule_offset),
+            prediction=config.prediction,
+            intensity=config.intensity,
+            settings=settings,
+        )
+
+
+def load_weights(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load weights into a module.
+
+    Raises
+    ------
+    CheckpointError
+        If names or shapes differ; the first difference is named.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        side = "lacks" if name in own else "has an unknown"
+        raise CheckpointError(
+            f"{path}: {side} tensor '{name}'", "use a checkpoint written by bmz-ddpm train"
+        )
+    for name, value in own.items():
+        if tensors[name].shape != value.shape:
+            raise CheckpointError(
+                f"{path}: tensor '{name}' is {tuple(tensors[name].shape)}, the model needs "
+                f"{tuple(value.shape)}",
+                "use a checkpoint written by bmz-ddpm train",
+            )
+    module.load_state_dict(tensors)

@@ -1,0 +1,178 @@
+"""One source, four engines, the same image."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from checks import EIGHT_BIT, check_backend, photons
+
+from bmz_ddpm.diffusion.assemble import SamplerSettings, assemble_sampler
+from bmz_ddpm.diffusion.denoiser import SIZES, Denoiser
+from bmz_ddpm.diffusion.sampler import DiffusionSampler
+from bmz_ddpm.diffusion.schedule import Schedule
+from bmz_ddpm.errors import ExportError
+from bmz_ddpm.export.architecture import CALLABLE, architecture_source
+from bmz_ddpm.export.onnx import all_graphs, operators, save_onnx
+from bmz_ddpm.export.parity import compare, require_agreement
+from bmz_ddpm.export.torchscript import save_torchscript, to_torchscript
+from bmz_ddpm.runtime.backends import Backend, onnx_backend, torch_backend, torchscript_backend
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def sampler_of(steps: int, samples: int, eta: float = 1.0, **changes: Any) -> DiffusionSampler:
+    torch.manual_seed(0)
+    channels = changes.pop("channels", 1)
+    denoiser = Denoiser(channels, channels, SIZES["tiny"], "log_snr").eval()
+    denoiser.out_gain.data.fill_(0.3)
+    denoiser.embedding.gains.data.fill_(0.5)
+    return assemble_sampler(
+        denoiser,
+        in_channels=channels,
+        out_channels=channels,
+        network=SIZES["tiny"],
+        schedule=Schedule(),
+        prediction="v",
+        intensity=EIGHT_BIT,
+        settings=SamplerSettings(steps, samples, eta, **changes),
+    )
+
+
+def written(sampler: DiffusionSampler, folder: Path, channels: int = 1) -> dict[str, Path]:
+    scripted = to_torchscript(sampler)
+    save_torchscript(scripted, folder / "weights.pt")
+    save_onnx(scripted, channels, folder / "weights.onnx")
+    return {"torchscript": folder / "weights.pt", "onnx": folder / "weights.onnx"}
+
+
+def rebuilt(sampler: DiffusionSampler, steps: int, samples: int, batched: int) -> Backend:
+    namespace: dict[str, Any] = {"__name__": "architecture"}
+    exec(compile(architecture_source(), "architecture.py", "exec"), namespace)
+    module = namespace[CALLABLE](1, 1, SIZES["tiny"], steps, samples, batched)
+    stream = io.BytesIO()
+    torch.save(sampler.state_dict(), stream)
+    stream.seek(0)
+    module.load_state_dict(torch.load(stream, weights_only=True))
+    return torch_backend(module)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="module")
+def backends(folder: Path) -> dict[str, Backend]:
+    sampler = sampler_of(4, 4, samples_per_pass=2)
+    files = written(sampler, folder)
+    return {
+        "eager": torch_backend(sampler),
+        "state_dict": rebuilt(sampler, 4, 4, 2),
+        "torchscript": torchscript_backend(files["torchscript"]),
+        "onnx": onnx_backend(files["onnx"]),
+    }
+
+
+@pytest.mark.parametrize("engine", ["eager", "state_dict", "torchscript", "onnx"])
+def test_contract(backends: dict[str, Backend], engine: str) -> None:
+    check_backend(backends[engine], num_samples=4)
+
+
+@pytest.mark.parametrize("engine", ["state_dict", "torchscript", "onnx"])
+@pytest.mark.parametrize("size", [(64, 64), (50, 37)])
+def test_every_engine_gives_the_eager_image(
+    backends: dict[str, Backend], engine: str, size: tuple[int, int]
+) -> None:
+    image = photons(*size)
+    parity = compare(backends["eager"](image), backends[engine](image), 255.0)
+    assert parity.excess < 0.2, parity
+    assert parity.entropy < 0.005
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_three_channels(tmp_path: Path, eta: float) -> None:
+    sampler = sampler_of(3, 2, eta, channels=3)
+    image = photons(32, 40, channels=3)
+    reference = torch_backend(sampler)(image)
+    files = written(sampler, tmp_path, channels=3)
+    for backend in (torchscript_backend(files["torchscript"]), onnx_backend(files["onnx"])):
+        assert compare(reference, backend(image), 255.0).passed
+
+
+def test_files_do_not_grow_with_steps_and_samples(tmp_path: Path) -> None:
+    """Loops stay loops: only the tables of steps and samples grow."""
+    sizes = []
+    for steps, samples in ((2, 2), (40, 5)):
+        sampler = sampler_of(steps, samples)
+        target = tmp_path / str(steps)
+        target.mkdir()
+        files = written(sampler, target)
+        table = (sampler.modulation.numel() + sampler.coefficients.numel()) * 4
+        sizes.append([path.stat().st_size - table for path in files.values()])
+        nodes = sum(operators(onnx.load(str(files["onnx"]))).values())
+        assert nodes < 2000
+    np.testing.assert_allclose(sizes[0], sizes[1], atol=2000)
+
+
+def test_onnx_file_is_for_old_runtimes(folder: Path, backends: dict[str, Backend]) -> None:
+    model = onnx.load(str(folder / "weights.onnx"))
+    assert model.ir_version == 8
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+    known = set((GOLDEN / "onnx_operators.txt").read_text().split())
+    assert set(operators(model)) <= known
+    assert operators(model)["Loop"] >= 3
+    assert not any(t.HasField("data_location") and t.data_location for t in model.graph.initializer)
+
+
+def test_onnx_weights_are_inside_the_loop(folder: Path, backends: dict[str, Backend]) -> None:
+    """ONNX Runtime pre-packs only initialisers of the graph that uses them."""
+    model = onnx.load(str(folder / "weights.onnx"))
+    outer = {t.name for t in model.graph.initializer}
+    assert not any("unet" in name for name in outer)
+    bodies = [{t.name for t in g.initializer} for g in all_graphs(model.graph)]
+    assert any(sum("unet" in name for name in body) > 10 for body in bodies)
+
+
+def test_torchscript_file_is_for_old_libtorch(folder: Path, backends: dict[str, Backend]) -> None:
+    """Only operators that libtorch 1.13.1 and 2.0.0 both list; parameters to move; no device."""
+    known = set((GOLDEN / "libtorch_operators.txt").read_text().split())
+    module = torch.jit.load(str(folder / "weights.pt"))
+    used = set(torch.jit.export_opnames(module))
+    assert len(used) > 30
+    assert used <= known
+    assert len(list(module.parameters())) > 10
+    assert 'torch.device("' not in module.code + module.unet.code
+
+
+def test_architecture_file_needs_torch_alone() -> None:
+    lines = architecture_source().splitlines()
+    imports = {line.split()[1] for line in lines if line.startswith(("import ", "from "))}
+    assert imports <= {"torch", "math", "typing"}
+    assert not any(line.lstrip().startswith("from .") for line in lines)
+
+
+def test_difference_beyond_the_limit_is_refused(backends: dict[str, Backend]) -> None:
+    """onnx: differs from eager by 1.0e-03 (denoised) …"""
+
+    def off(image: np.ndarray) -> tuple[np.ndarray, ...]:
+        denoised, std, entropy = backends["eager"](image)
+        return denoised + 0.255, std, entropy
+
+    with pytest.raises(
+        ExportError, match=r"onnx: differs from eager by 1\.0e-03 \(denoised\)"
+    ) as e:
+        require_agreement(photons(32, 32), backends["eager"], {"onnx": off}, 255.0)
+    assert "nothing was written" in e.value.problem
+    assert e.value.fix == "train longer, or use fewer steps"
+
+
+def test_nan_and_wrong_shapes_are_refused() -> None:
+    good = (np.ones((1, 1, 2, 2)),) * 3
+    with pytest.raises(ExportError, match="output std: holds NaN or infinity"):
+        compare(good, (good[0], good[1] * np.nan, good[2]), 1.0)
+    with pytest.raises(ExportError, match=r"output denoised: shape \(2, 2\), eager gives"):
+        compare(good, (np.ones((2, 2)), good[1], good[2]), 1.0)
