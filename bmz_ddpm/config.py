@@ -57,7 +57,8 @@ class TrainConfig(_Settings):
     units : what the network calls 1: the standard deviation of the training patches
         ("standard"), or half of the intensity range ("range", as in the paper).
     size : network size; patch : side of the square training patch in pixels; steps : optimiser
-        steps; ema : width of the power-function average as a share of the run (sigma_rel).
+        steps; ema : width of the power-function average as a share of the run (sigma_rel);
+        noisier : share of noise levels drawn from the noisier half of the schedule.
     """
 
     size: Literal["tiny", "small", "paper"] = "small"
@@ -72,6 +73,7 @@ class TrainConfig(_Settings):
     learning_rate: float = Field(1e-2, gt=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     ema: float = Field(0.08, gt=0, lt=0.28)
+    noisier: float = Field(0.5, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**32)
     validate_every: int = Field(500, ge=1)
     validation_steps: int = Field(10, ge=1)

@@ -273,6 +273,23 @@ def test_axes_that_have_no_meaning(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path).values, values[0])
 
 
+def test_a_file_with_several_positions_is_not_cut_to_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    values = counts("YX")
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(values)
+        writer.write(values)
+    y, x = values.shape
+    assert refused(path) == (
+        f"{path}: holds 2 images of {y} x {x}, expected one",
+        "save each position or scene as a file of its own",
+    )
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(values)
+        writer.write(values[:2, :2])  # such as a thumbnail
+    np.testing.assert_array_equal(read_image(path).values, values)
+
+
 def test_png_with_16_bit_per_colour_is_not_cut_to_8(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(imagecodecs.png_encode(np.full((8, 9, 3), 1000, np.uint16)))

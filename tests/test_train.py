@@ -124,6 +124,21 @@ def test_other_settings_do_not_resume(pairs: list[Pair], tmp_path: Path) -> None
     assert TrainConfig(**json.loads(before["config.json"])) == settings(steps=2)
 
 
+@pytest.mark.parametrize("part", ["average/out_gain", "optimiser/out_gain/exp_avg"])
+def test_a_run_with_a_part_missing_does_not_resume(
+    pairs: list[Pair], tmp_path: Path, part: str
+) -> None:
+    train(pairs, tmp_path, steps=2)
+    path = tmp_path / "last.safetensors"
+    tensors, header = load_tensors(path)
+    del tensors[part]
+    save_tensors(path, tensors, header)
+    assert refused(CheckpointError, lambda: train(pairs, tmp_path, steps=2)) == (
+        f"{path}: lacks a part of the run's state",
+        "delete it to start over",
+    )
+
+
 def test_training_learns_one_pair(pairs: list[Pair], tmp_path: Path) -> None:
     """80 steps on two fields, without simulation, at least halve the loss."""
     losses: list[float] = []

@@ -105,6 +105,13 @@ def _read_tiff(path: Path) -> xr.DataArray:
 
     with _complaints() as complaints, tifffile.TiffFile(path) as file:
         series = file.series[0]
+        alike = sum(other.shape == series.shape for other in file.series)
+        if alike > 1:  # smaller ones are thumbnails and labels
+            raise DataError(
+                f"{path}: holds {alike} images of {' x '.join(map(str, series.shape))}, "
+                "expected one",
+                "save each position or scene as a file of its own",
+            )
         values = series.asarray()
         dims = _dims(path, series.axes.lower(), values.shape)
         size = _pixel_size(file)

@@ -9,24 +9,34 @@ from .denoiser import Denoiser
 from .schedule import Prediction
 
 
-def draw_alpha_bar(alpha_bar: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+def draw_alpha_bar(
+    alpha_bar: Tensor, batch: int, generator: torch.Generator, noisier: float = 0.5
+) -> Tensor:
     """Draw (B,) float64 noise levels, continuous between neighbouring steps.
 
-    t is uniform on 1..T, then log(SNR) is uniform between step t and step t − 1, so the trained
-    network accepts any spacing of the steps, the first and the last one included. (WaveGrad and
-    the paper's code draw alpha_bar itself uniformly, which never comes near step T.)
+    t is uniform on each half of 1..T, then log(SNR) is uniform between step t and step t − 1, so
+    the trained network accepts any spacing of the steps, the first and the last one included.
+    (WaveGrad and the paper's code draw alpha_bar itself uniformly, which never comes near T.)
 
     Parameters
     ----------
     alpha_bar : (T + 1,) float64
         `Schedule.alpha_bar`.
+    noisier : float
+        Share of the draws from the noisier half of the steps, where the network sees little but
+        the microscope image and which decide what the average of many samples looks like;
+        0.5 draws all steps alike, as the paper does.
 
     References
     ----------
     Chen et al. (2021), WaveGrad, section 2.2. arXiv:2009.00713.
     """
     log_snr = torch.logit(alpha_bar[1:])
-    t = torch.randint(0, len(log_snr), (batch,), generator=generator)
+    half = len(log_snr) // 2
+    above = torch.rand(batch, generator=generator) < noisier
+    within = torch.rand(batch, generator=generator)
+    t = torch.where(above, half + within * (len(log_snr) - half), within * half).long()
+    t = t.clamp(max=len(log_snr) - 1)  # the product can round up
     share = torch.rand(batch, generator=generator, dtype=torch.float64)
     before = log_snr[(t - 1).clamp(min=0)]  # step 0 has no noise at all: stay at step 1
     return torch.sigmoid(log_snr[t] + share * (before - log_snr[t]))

@@ -132,7 +132,7 @@ class Trainer:
     def _advance(self) -> float:
         self.step += 1
         cond, x0, generator = self.source.batch(self.step, self.config.batch_size)
-        level = draw_alpha_bar(self.alpha_bar, len(x0), generator)
+        level = draw_alpha_bar(self.alpha_bar, len(x0), generator, self.config.noisier)
         eps = torch.randn(x0.shape, generator=generator)
         torch.manual_seed(step_seed(self.config.seed, self.step))  # dropout
         self.denoiser.train()
@@ -229,9 +229,18 @@ class Trainer:
             }
 
         load_weights(path, self.denoiser, part("model/"))
-        self.average.weights = part("average/")
-        for name, parameter in self.denoiser.named_parameters():
-            state = part(f"optimiser/{name}/")
-            state["step"] = state["step"].cpu()
-            self.optimiser.state[parameter] = dict(state)
+        average = part("average/")
+        states = {
+            parameter: part(f"optimiser/{name}/")
+            for name, parameter in self.denoiser.named_parameters()
+        }
+        if average.keys() != self.average.weights.keys() or not all(
+            state.keys() == {"step", "exp_avg", "exp_avg_sq"} for state in states.values()
+        ):
+            raise CheckpointError(
+                f"{path}: lacks a part of the run's state", "delete it to start over"
+            )
+        self.average.weights = average
+        for parameter, state in states.items():
+            self.optimiser.state[parameter] = state | {"step": state["step"].cpu()}
         self.step, self.best = int(header["step"]), float(header["best"])
