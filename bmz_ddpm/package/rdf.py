@@ -7,6 +7,7 @@ Fiji such a model silently disappears.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,6 +66,8 @@ def describe(
     rdf: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "type": "model",
+        # Fiji's JDLL crashes on a `config` block in a model without id; an upload gets its own
+        "id": re.sub(r"[^a-z0-9]+", "-", about.name.lower()).strip("-") or "model",
         "name": about.name,
         "description": about.description,
         "version": about.version,
