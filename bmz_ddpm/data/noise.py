@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Photon pulses of a photomultiplier vary in height; this is (mean / standard deviation)².
-PULSE_SHAPE = 4.0
+#: A capture in which this share of the pixels has the darkest value was cut off there.
+CUT_OFF_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Poisson–Gaussian noise.
+    """Poisson–Gaussian noise, with the pulses of a photomultiplier.
 
     Attributes
     ----------
@@ -24,6 +24,10 @@ class NoiseModel:
         Counts without any light.
     read_std : float
         Standard deviation without any light, in counts.
+    pulse_shape : float
+        One photon's pulse is gamma distributed with this shape: (mean / standard deviation)² of
+        its height. 1 is an exponential distribution, 100 and more a camera whose pulses are
+        alike (plain Poisson noise).
 
     References
     ----------
@@ -33,6 +37,7 @@ class NoiseModel:
     gain: float
     offset: float
     read_std: float
+    pulse_shape: float = 100.0
 
     def draw(self, clean: Tensor, gain: Tensor, generator: torch.Generator) -> Tensor:
         """Draw one noisy image.
@@ -51,16 +56,18 @@ class NoiseModel:
             Counts; not yet rounded or clipped. Its mean is `clean`, its variance
             gain·(clean − offset) + read_std².
         """
-        pulse = gain * PULSE_SHAPE / (PULSE_SHAPE + 1)  # mean height of one photon's pulse
-        photons = torch.poisson((clean - self.offset).clamp(min=0) / pulse, generator=generator)
-        normal = torch.randn(clean.shape, generator=generator)
-        spread = pulse * (photons / PULSE_SHAPE).sqrt() * normal
+        unit = gain / (self.pulse_shape + 1)  # scale of the gamma distribution
+        light = (clean - self.offset).clamp(min=0)
+        photons = torch.poisson(light / (unit * self.pulse_shape), generator=generator)
+        # the sum of n gamma variables of shape k is one of shape n·k
+        height = torch._standard_gamma(photons.clamp(min=1) * self.pulse_shape, generator)
+        signal = torch.where(photons > 0, unit * height, 0.0)
         read = self.read_std * torch.randn(clean.shape, generator=generator)
-        return self.offset + (pulse * photons + spread).clamp(min=0) + read
+        return self.offset + signal + read
 
 
 def fit_noise(pairs: list[tuple[np.ndarray, np.ndarray]]) -> NoiseModel:
-    """Fit the variance of low − high against high.
+    """Fit the variance and the skewness of low − high against high.
 
     Parameters
     ----------
@@ -72,28 +79,51 @@ def fit_noise(pairs: list[tuple[np.ndarray, np.ndarray]]) -> NoiseModel:
     -------
     NoiseModel
     """
-    means, variances, weights = [], [], []
-    # the darkest expected count; a percentile of the noisy image would follow its read noise
-    offset = min(float(np.percentile(high, 0.1)) for _, high in pairs)
-    for low, high in pairs:
-        low, high = low.astype(np.float64).ravel(), high.astype(np.float64).ravel()
-        edges = np.unique(np.percentile(high, np.linspace(0, 98, 25)))
-        where = np.digitize(high, edges)
-        for i in range(1, len(edges)):
-            inside = where == i
-            if inside.sum() >= 100 and high[inside].mean() < 0.6 * high.max() + 1:
-                means.append(high[inside].mean())
-                variances.append((low[inside] - high[inside]).var())
-                weights.append(inside.sum())
-    if len(means) < 2:
+    offset, cut_off = _darkest(pairs)
+    bins = [b for low, high in pairs for b in _bins(low, high)]
+    if len(bins) < 2:
         return NoiseModel(gain=1e-6, offset=offset, read_std=0.0)
-    above = np.clip(np.array(means) - offset, 1e-3, None)
+    means, variances, thirds, counts = np.array(bins).T
+    above = np.clip(means - offset, 1e-3, None)
     # relative residuals: dim and bright bins count alike
-    design = np.stack([above, np.ones_like(above)], 1)
-    scale = np.sqrt(np.array(weights)) / np.maximum(np.array(variances), 1e-6)
-    solution = np.linalg.lstsq(design * scale[:, None], np.array(variances) * scale, rcond=None)[0]
+    scale = np.sqrt(counts) / np.maximum(variances, 1e-6)
+    design = np.stack([above, np.zeros_like(above) if cut_off else np.ones_like(above)], 1)
+    solution = np.linalg.lstsq(design * scale[:, None], variances * scale, rcond=None)[0]
+    gain = max(float(solution[0]), 1e-6)
+    # moments of a sum of gamma pulses: third·mean/variance² = (k + 2)/(k + 1)
+    ratio = float(np.clip(np.median(thirds * above / np.maximum(variances, 1e-6) ** 2), 1.01, 1.6))
     return NoiseModel(
-        gain=max(float(solution[0]), 1e-6),
+        gain=gain,
         offset=offset,
         read_std=float(np.sqrt(max(solution[1], 0.0))),
+        pulse_shape=(2 - ratio) / (ratio - 1),
     )
+
+
+def _darkest(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, bool]:
+    """Return the counts without light, and whether captures are cut off there.
+
+    A detector that is cut off at its dark level shows no read noise, and its dark pixels all
+    have that value: then it is known exactly. Else it is the darkest expected count; a
+    percentile of the noisy image would follow its read noise.
+    """
+    darkest = min(float(np.percentile(low, 0.5)) for low, _ in pairs)  # a few may be defects
+    if any(float((low == darkest).mean()) >= CUT_OFF_SHARE for low, _ in pairs):
+        return darkest, True
+    return min(float(np.percentile(high, 0.1)) for _, high in pairs), False
+
+
+def _bins(low: np.ndarray, high: np.ndarray) -> list[tuple[float, float, float, int]]:
+    """Return (mean, variance, third central moment, count) of the noise, by brightness."""
+    low, high = low.astype(np.float64).ravel(), high.astype(np.float64).ravel()
+    edges = np.unique(np.percentile(high, np.linspace(0, 98, 25)))
+    where = np.digitize(high, edges)
+    found = []
+    for i in range(1, len(edges)):
+        inside = where == i
+        if inside.sum() >= 100 and high[inside].mean() < 0.6 * high.max() + 1:
+            noise = low[inside] - high[inside]
+            noise -= noise.mean()
+            moments = float((noise**2).mean()), float((noise**3).mean())
+            found.append((float(high[inside].mean()), *moments, int(inside.sum())))
+    return found
