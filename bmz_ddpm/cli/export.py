@@ -33,7 +33,7 @@ def export(
         Path, typer.Option(help="TOML file: name, authors, licence, image, reference …")
     ],
     out: Out = Path("model.zip"),
-    sampler: Sampler = "ddpm",
+    sampler: Sampler = "ddim",
     steps: Steps = STEPS,
     samples: Samples = SAMPLES,
     spacing: Spacing = "log_snr",

@@ -30,5 +30,5 @@ SamplesPerPass = Annotated[
 Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, halo included.")]
 Halo = Annotated[int, typer.Option(help="Border of a tile in pixels that is discarded.")]
 
-STEPS, SAMPLES, TILE, HALO = 10, 8, 256, 32
+STEPS, SAMPLES, TILE, HALO = 4, 16, 256, 32
 ETA = {"ddpm": 1.0, "ddim": 0.0}

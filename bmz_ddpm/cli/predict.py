@@ -43,7 +43,7 @@ def predict(
         typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
     ] = None,
     halo: Halo = HALO,
-    sampler: Sampler = "ddpm",
+    sampler: Sampler = "ddim",
     steps: Steps = STEPS,
     samples: Samples = SAMPLES,
     spacing: Spacing = "log_snr",

@@ -1,6 +1,6 @@
 """Largest difference between eager, TorchScript and ONNX Runtime, on the whole zebrafish field.
 
-Usage: python agreement.py [--sampler ddpm:log_snr:10x8 …] [--json FILE]
+Usage: python agreement.py [--sampler ddim:log_snr:4x16 …] [--json FILE]
 
 The whole 512 x 512 image goes through each engine at once. Limits: 1.5e-4 + 1e-4·|reference|, with
 images scaled to 1.

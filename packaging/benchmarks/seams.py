@@ -1,6 +1,6 @@
 """Largest difference between tiles and the whole image, as a share of the std map's mean.
 
-Usage: python seams.py [--sampler ddpm:log_snr:10x8] [--tiles 256:32 …] [--json FILE]
+Usage: python seams.py [--sampler ddim:log_snr:4x16] [--tiles 256:32 …] [--json FILE]
 
 "Index" repeats it with noise that depends on the position in the tile, as a constant seed in a
 graph would give it: what content-keyed noise is there to avoid.

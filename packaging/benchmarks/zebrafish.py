@@ -1,6 +1,6 @@
 """How good is the model on the zebrafish field, against what it has to beat?
 
-Usage: python zebrafish.py [--sampler ddpm:log_snr:10x8 …] [--json FILE]
+Usage: python zebrafish.py [--sampler ddim:log_snr:4x16 …] [--json FILE]
 """
 
 import argparse
@@ -21,7 +21,7 @@ from bmz_ddpm.runtime.backends import torch_backend
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = REPOSITORY / "packaging" / "recipes" / "fmd-confocal"
 CHECKPOINT = REPOSITORY / "zoo_models" / "fmd-confocal" / "checkpoint.safetensors"
-DEFAULT = ["ddpm:log_snr:10x1", "ddpm:log_snr:10x8"]
+DEFAULT = ["ddim:log_snr:4x1", "ddim:log_snr:4x16"]
 
 
 def settings_of(text: str) -> SamplerSettings:
