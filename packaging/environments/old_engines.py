@@ -28,7 +28,9 @@ def run_torch(data, image):
 def run_onnx(data, image):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # old versions warn of every constant they remove
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return session.run(list(OUTPUTS), {session.get_inputs()[0].name: image})
 
 
