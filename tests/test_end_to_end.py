@@ -74,7 +74,7 @@ def test_bioimageio_predict_gives_the_image_of_bmz_ddpm_predict(package: Path) -
         assert ours.dtype == np.float32
         difference = np.abs(ours - theirs)
         assert difference[:320, :320].max() < 0.05  # where their tiles lie as ours do
-        # their last tile is shifted back to end with the image: this holds as far as tiles agree (see seams.py)
+        # their last tile is shifted back: this holds as far as tiles agree (see seams.py)
         assert difference.max() < 1
 
 
