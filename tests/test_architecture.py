@@ -22,13 +22,13 @@ RANK = {
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "package": 5, "cli": 6}
+RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "cli": 7}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
-    "onnxruntime": {"runtime/backends.py"},
+    "onnxruntime": {"runtime/backends.py", "check/run.py"},
     "tifffile": {"data/images.py", "package/tensors.py"},
-    "bioimageio": {"package/build.py"},
+    "bioimageio": {"package/build.py", "check/run.py"},
     "scipy": {"evaluate/baselines.py"},
     "typer": {"cli"},
 }

@@ -10,6 +10,7 @@ import pytest
 import torch
 from checks import EIGHT_BIT, check_backend, photons
 
+from bmz_ddpm.check.weights_files import libtorch_schemas
 from bmz_ddpm.diffusion.assemble import SamplerSettings, assemble_sampler
 from bmz_ddpm.diffusion.denoiser import SIZES, Denoiser
 from bmz_ddpm.diffusion.sampler import DiffusionSampler
@@ -139,7 +140,7 @@ def test_onnx_weights_are_inside_the_loop(folder: Path, backends: dict[str, Back
 
 def test_torchscript_file_is_for_old_libtorch(folder: Path, backends: dict[str, Backend]) -> None:
     """Only operators that libtorch 1.13.1 and 2.0.0 both list; parameters to move; no device."""
-    known = set((GOLDEN / "libtorch_operators.txt").read_text().split())
+    known = libtorch_schemas()
     module = torch.jit.load(str(folder / "weights.pt"))
     used = set(torch.jit.export_opnames(module))
     assert len(used) > 30
