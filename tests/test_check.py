@@ -393,6 +393,12 @@ def missing_file(d: Draft) -> None:
 
 
 @mutator
+def missing_weights(d: Draft) -> None:
+    """weights.onnx: weights.onnx, this file is not in the package"""
+    del d.files["weights.onnx"]
+
+
+@mutator
 def file_on_the_web(d: Draft) -> None:
     """inputs[0].sample_tensor: https://example.org/raw.tif, it is on the web and was not checked"""
     d.rdf["inputs"][0]["sample_tensor"] = {"source": "https://example.org/raw.tif"}
@@ -762,6 +768,16 @@ def test_every_rule_is_broken_once() -> None:
     assert len(MUTATORS) >= 30
 
 
+def test_missing_files_block_only_those_who_read_them(single: Draft, tmp_path: Path) -> None:
+    del single.files["cover.png"]
+    path = single.write(tmp_path / "model.zip")
+    blocked = {k for k, runs in verdicts(check_package(path)).items() if not runs}
+    assert blocked == {"core", "ilastik", "zoo"}
+    del single.files["weights.pt"]
+    path = single.write(tmp_path / "model.zip")
+    assert not any(verdicts(check_package(path)).values())
+
+
 def test_what_fiji_does_not_use_only_warns(single: Draft, tmp_path: Path) -> None:
     """Fiji takes TorchScript here, so a new ONNX opset does no harm."""
     new_opset(single)
@@ -794,6 +810,32 @@ def test_nonsense_is_reported_and_nothing_crashes(
     assert "does not run" in to_text(report)
 
 
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to every value inside an rdf."""
+    keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
+    return [p for k in keys for p in [(*at, k), *places(value[k], (*at, k))]]
+
+
+def test_no_value_in_an_rdf_can_crash_a_rule(many: Draft, tmp_path: Path) -> None:
+    """Every value in turn is removed, or becomes something that it should not be."""
+    many.files["weights.pt"] = b"short"  # quick to read
+    add_state_dict(many)
+    for name, data in many.contents().items():
+        (tmp_path / name).write_bytes(data)
+    good = open_package(tmp_path).rdf
+    for *way, last in places(good):
+        for wrong in (None, 0, "x", "a\0b", "../x", [], {}, [1, ["y"], {"z": 1}]):
+            rdf = copy.deepcopy(good)
+            inner = rdf
+            for key in way:
+                inner = inner[key]
+            inner[last] = wrong
+            package = Package(tmp_path, "rdf.yaml", rdf)
+            assert all(f.fix for f in search_all(package))
+            for tiles in (fiji_tiles, ilastik_tiles):
+                tiles(package, (63, 100))
+
+
 # --- Java and tiles ------------------------------------------------------------------------------
 
 
@@ -814,11 +856,13 @@ def test_java_order() -> None:
 
 @pytest.mark.parametrize(
     ("version", "choice"),
-    [("2.0.0", "torchscript"), ("2.0.0+cpu", "torchscript")]
+    [("2.0.0", "torchscript"), ("2.0.0+cpu", "torchscript"), (None, "onnx")]
     + [(v, "onnx") for v in ("1.13.1", "2.7.1", "2.8.0", "2.13.0")],
 )
-def test_weights_that_fiji_takes(version: str, choice: str, single: Draft, tmp_path: Path) -> None:
-    """Observed in Fiji's library."""
+def test_weights_that_fiji_takes(
+    version: str | None, choice: str, single: Draft, tmp_path: Path
+) -> None:
+    """Observed in Fiji's library; without a version it takes 1.13.1."""
     add_state_dict(single)
     for name in ("torchscript", "pytorch_state_dict"):
         single.rdf["weights"][name]["pytorch_version"] = version

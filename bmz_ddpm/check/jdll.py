@@ -27,6 +27,8 @@ LISTED_KEYS = {
     "keras_hdf5": "tensorflow_version",
     "tensorflow_js": "tensorflow_version",
 }
+#: Versions that it assumes where the rdf gives none.
+ASSUMED = {"torchscript": "1.13.1", "pytorch_state_dict": "1.13.1", "onnx": "17"}
 
 
 def string_hash(text: str) -> int:
@@ -64,7 +66,7 @@ def weights_choice(package: Package) -> str | None:
     for name, entry in package.weights.items():
         key = (VERSION_KEYS | LISTED_KEYS).get(name)
         if key:
-            version = str(entry.get(key, "17" if name == "onnx" else "Unknown0"))
+            version = str(entry.get(key) or ASSUMED.get(name, "Unknown0"))
             for end in ("+", "cuda", "cu"):  # 2.0.0+cpu counts as 2.0.0
                 version = version.split(end)[0].strip()
             names[f"{name}_v{version}"] = name

@@ -42,7 +42,7 @@ class Package:
     @property
     def root(self) -> Path:
         """Folder, or zip file, that holds the files."""
-        return self.path.parent if self.path.suffix in (".yaml", ".yml") else self.path
+        return self.path if self.path.is_dir() or not _is_yaml(self.path) else self.path.parent
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -135,6 +135,8 @@ def _sources(where: str, value: Any, plain: bool) -> Iterator[tuple[str, str, st
 
 
 def _read(root: Path, name: str) -> bytes | None:
+    if "\0" in name:
+        return None
     try:
         if root.is_dir():
             path = (root / name).resolve()
@@ -167,7 +169,7 @@ def open_package(path: Path) -> Package:
     """
     if not path.exists():
         raise DataError(f"{path}: does not exist", "name a package (.zip), a folder or an rdf.yaml")
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
+    if path.is_file() and _is_yaml(path):
         names, root = [path.name], path.parent
     elif path.is_dir():
         names, root = sorted(p.name for p in path.iterdir()), path
@@ -179,6 +181,10 @@ def open_package(path: Path) -> Package:
     if data is None:
         raise DataError(f"{path}: {rdf_path} is not a file", "name a model package")
     return Package(path, rdf_path, _parse(path, rdf_path, data))
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml")
 
 
 def _names_in_zip(path: Path) -> list[str]:

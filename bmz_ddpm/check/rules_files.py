@@ -12,9 +12,19 @@ from .package import Package, sequence
 MOST_COVER_BYTES = 500_000
 
 
-@rule("file-missing", ALL)
+@rule("weights-missing", ALL)
+def weights_are_there(package: Package) -> Iterator[Broken]:
+    """Every file that the weights name."""
+    yield from (m for m in _missing(package) if m.thing.startswith("weights"))
+
+
+@rule("file-missing", blocks("core", "ilastik", "zoo"))
 def files_are_there(package: Package) -> Iterator[Broken]:
-    """Every file that the rdf names."""
+    """All others, which bioimageio.core wants to see before it opens a package."""
+    yield from (m for m in _missing(package) if not m.thing.startswith("weights"))
+
+
+def _missing(package: Package) -> Iterator[Broken]:
     for where, name, _ in package.sources():
         if "://" not in name and package.read(name) is None:
             yield Broken(

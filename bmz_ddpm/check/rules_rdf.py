@@ -209,7 +209,7 @@ def tolerances_name_outputs(package: Package) -> Iterator[Broken]:
             )
             continue
         for name in names:
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 wanted = ", ".join(sorted(known)) or "none"
                 yield Broken(place, str(name), f"the outputs are {wanted}", "correct the name")
 

@@ -107,7 +107,7 @@ def _whole(value: Any) -> int | None:
 def _axis(raw: dict[str, Any]) -> Axis:
     """Read an axis of format 0.5."""
     kind = str(raw.get("type", "unknown"))
-    name = str(raw.get("id", {"time": "time", "index": "index"}.get(kind, kind)))
+    name = str(raw.get("id", "x" if kind == "space" else kind))
     names = raw.get("channel_names")
     channels = len(names) if isinstance(names, list) else None
     halo = _whole(raw.get("halo")) or 0
