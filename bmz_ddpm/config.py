@@ -38,6 +38,10 @@ class AugmentConfig(_Settings):
         photon): above 1 simulates dimmer acquisitions.
     zoom, rotate, brightness : ranges applied to the reference of simulated patches (factor,
         degrees, factor).
+    synthetic : share of simulated patches whose clean image is a drawn structure instead of a
+        training reference: a few references are soon learnt by heart.
+    correlation : a pixel's noise repeats up to this share of its left neighbour's, as where a
+        scanning detector is slower than the pixel clock; drawn evenly from 0 on.
     blur : largest sigma, in pixels, of a Gaussian filter on one simulated patch in four.
     """
 
@@ -46,6 +50,8 @@ class AugmentConfig(_Settings):
     zoom: Range = (0.6, 1.5)
     rotate: float = Field(180.0, ge=0, le=180)
     brightness: Range = (0.4, 2.5)
+    synthetic: float = Field(0.0, ge=0, le=1)
+    correlation: float = Field(0.0, ge=0, le=0.5)
     blur: float = Field(1.0, ge=0, le=5)
 
 
@@ -58,7 +64,9 @@ class TrainConfig(_Settings):
         ("standard"), or half of the intensity range ("range", as in the paper).
     size : network size; patch : side of the square training patch in pixels; steps : optimiser
         steps; ema : width of the power-function average as a share of the run (sigma_rel);
-        noisier : share of noise levels drawn from the noisier half of the schedule.
+        noisier : share of noise levels drawn from the noisier half of the schedule;
+        validation_steps, validation_samples : of the DDIM average that is validated;
+        precision : of the network's activations while training; weights and loss are float32.
     """
 
     size: Literal["tiny", "small", "paper"] = "small"
@@ -76,7 +84,9 @@ class TrainConfig(_Settings):
     noisier: float = Field(0.5, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**32)
     validate_every: int = Field(500, ge=1)
-    validation_steps: int = Field(10, ge=1)
+    validation_steps: int = Field(4, ge=1)
+    validation_samples: int = Field(4, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
     augment: AugmentConfig = AugmentConfig()
 
 

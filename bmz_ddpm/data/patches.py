@@ -15,6 +15,10 @@ from ..errors import DataError
 from .images import read_image
 from .noise import NoiseModel, fit_noise
 from .pairs import Pair
+from .synthetic import draw_structures
+
+#: Drawn structures are made once, and varied like references.
+SYNTHETIC_COUNT, SYNTHETIC_SIZE = 96, 384
 
 
 def load_planes(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +137,19 @@ class PatchSource:
         same_channels = self.in_channels == self.out_channels
         self.noise = fit_noise(loaded) if same_channels else NoiseModel(1e-6, 0.0, 0.0)
         self.simulated = augment.simulated if same_channels else 0.0
+        self.synthetic = self._draw_synthetic(loaded)
         self.intensity = self._intensity(units)
+
+    def _draw_synthetic(self, loaded: list[tuple[np.ndarray, np.ndarray]]) -> Tensor | None:
+        """Draw structures as bright as the references: (count, C, Y, X), channels unrelated."""
+        if not self.simulated * self.augment.synthetic:
+            return None
+        drawn = draw_structures(
+            SYNTHETIC_COUNT * self.out_channels, SYNTHETIC_SIZE, step_seed(self.seed, 0)
+        ).reshape(SYNTHETIC_COUNT, self.out_channels, SYNTHETIC_SIZE, SYNTHETIC_SIZE)
+        dark = self.noise.offset
+        bright = max(float(np.percentile(high, 99.8)) for _, high in loaded)
+        return torch.from_numpy(dark + drawn * (bright - dark))
 
     def _intensity(self, units: Literal["standard", "range"]) -> Intensity:
         """Learn the constants between counts and model units."""
@@ -186,6 +202,8 @@ class PatchSource:
 
         low, high = self.planes[int(uniform(0, len(self.planes)))]
         if uniform(0, 1) < self.simulated:
+            if self.synthetic is not None and uniform(0, 1) < self.augment.synthetic:
+                high = self.synthetic[int(uniform(0, len(self.synthetic)))]
             high = self._warped(high, uniform)
             low = self._simulated(high, uniform, generator)
         else:
@@ -225,6 +243,8 @@ class PatchSource:
         a = self.augment
         factor = math.exp(uniform(math.log(a.gain[0]), math.log(a.gain[1])))
         low = self.noise.draw(high, torch.tensor(self.noise.gain * factor), generator)
+        if a.correlation > 0:
+            low = high + correlated(low - high, uniform(0, a.correlation))
         low = torch.round(low) if self.integers else low
         return low.clamp(0 if self.integers else -math.inf, self.top)
 
@@ -241,6 +261,12 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     out = torch.nn.functional.pad(image[:, None], (radius,) * 4, mode="reflect")  # (C, 1, Y, X)
     out = torch.nn.functional.conv2d(out, taps[:, :, None, :])
     return torch.nn.functional.conv2d(out, taps[:, :, :, None])[:, 0]
+
+
+def correlated(noise: Tensor, share: float) -> Tensor:
+    """Let each pixel of (C, Y, X) noise repeat `share` of its left neighbour's; same variance."""
+    before = torch.cat([noise[..., :1], noise[..., :-1]], -1)
+    return (noise + share * before) / math.sqrt(1 + share**2)
 
 
 def to_model_units(low: Tensor, high: Tensor, intensity: Intensity) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         x0, cond, level, eps = (t.to(self.device) for t in (x0, cond, level, eps))
-        loss = diffusion_loss(self.denoiser, x0, cond, level, eps, self.config.prediction)
+        low = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            loss = diffusion_loss(self.denoiser, x0, cond, level, eps, self.config.prediction)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -161,12 +163,12 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Return the mean absolute error, in counts, of one sample on the validation fields.
+        """Return the mean absolute error, in counts, of the average on the validation fields.
 
         At most the central 256 x 256 pixels of the first plane of each pair.
         """
         steps = min(self.config.validation_steps, self.config.num_train_steps)
-        settings = SamplerSettings(steps, num_samples=1, eta=1.0)
+        settings = SamplerSettings(steps, self.config.validation_samples, eta=0.0)
         sampler = self.averaged().sampler(settings).to(self.device)
         errors = []
         for low, high in self.validation:
