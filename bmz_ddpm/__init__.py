@@ -9,12 +9,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CORE": "bmz_ddpm.package.profiles",
     "Checkpoint": "bmz_ddpm.train.checkpoint",
+    "ILASTIK": "bmz_ddpm.package.profiles",
     "SamplerSettings": "bmz_ddpm.diffusion.assemble",
     "Tiling": "bmz_ddpm.runtime.tiling",
     "Trainer": "bmz_ddpm.train.fit",
     "denoise": "bmz_ddpm.runtime.predictor",
-    "export_package": "bmz_ddpm.package.build",
+    "Job": "bmz_ddpm.package.job",
+    "export_packages": "bmz_ddpm.package.build",
     "find_pairs": "bmz_ddpm.data.pairs",
     "load_model": "bmz_ddpm.package.load",
     "read_image": "bmz_ddpm.data.images",

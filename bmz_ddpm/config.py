@@ -200,19 +200,28 @@ class Citation(_Settings):
     url: str | None = None
 
 
+class Speed(_Settings):
+    """How long a model took somewhere; the package tells it to its users."""
+
+    machine: str
+    engine: str
+    seconds_per_megapixel: float = Field(gt=0)
+
+
 class AboutConfig(_Settings):
     """What a package says about its model; read from a TOML file.
 
     Attributes
     ----------
-    name : at most 64 of letters, digits, space and _+-().
+    name : at most 54 of letters, digits, space and _+-().
     image : noisy image for the cover, the test and the sample tensors; a path from the TOML file.
     reference : its clean image, for the measured validation; not stored in the package.
     image_credit : where the image comes from and its licence.
+    speed : measured times; packaging/benchmarks/cost.py prints them.
     """
 
     name: str = Field(
-        "Diffusion denoiser", min_length=5, max_length=64, pattern=r"^[A-Za-z0-9 _+()-]+$"
+        "Diffusion denoiser", min_length=5, max_length=54, pattern=r"^[A-Za-z0-9 _+()-]+$"
     )
     description: str = Field(
         "Conditional diffusion model that denoises microscopy images, with uncertainty.",
@@ -231,6 +240,7 @@ class AboutConfig(_Settings):
     image: Path
     reference: Path | None = None
     image_credit: str = ""
+    speed: tuple[Speed, ...] = ()
 
 
 def load_about(path: Path) -> AboutConfig:

@@ -29,7 +29,7 @@ OWNERS = {
     "onnxruntime": {"runtime/backends.py", "check/run.py"},
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/run.py"},
-    "scipy": {"evaluate/baselines.py"},
+    "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
     "typer": {"cli"},
 }
 

@@ -11,7 +11,7 @@ from bmz_ddpm.config import make_train_config as make
 from bmz_ddpm.errors import ConfigError, did_you_mean
 
 TRAIN = ", ".join(TrainConfig.model_fields)
-AUGMENT = "simulated, gain, zoom, rotate, brightness, blur"
+AUGMENT = "simulated, gain, zoom, rotate, brightness, synthetic, correlation, blur"
 PERSON = "name, affiliation, github_user, orcid"
 
 

@@ -13,14 +13,20 @@ from checks import EIGHT_BIT, check_backend, photons
 from bmz_ddpm.check.weights_files import libtorch_schemas
 from bmz_ddpm.diffusion.assemble import SamplerSettings, assemble_sampler
 from bmz_ddpm.diffusion.denoiser import SIZES, Denoiser
-from bmz_ddpm.diffusion.sampler import DiffusionSampler
+from bmz_ddpm.diffusion.sampler import DiffusionSampler, StackedSampler
 from bmz_ddpm.diffusion.schedule import Schedule
 from bmz_ddpm.errors import ExportError
-from bmz_ddpm.export.architecture import CALLABLE, architecture_source
+from bmz_ddpm.export.architecture import architecture_source
 from bmz_ddpm.export.onnx import all_graphs, operators, save_onnx
 from bmz_ddpm.export.parity import compare, require_agreement
 from bmz_ddpm.export.torchscript import save_torchscript, to_torchscript
-from bmz_ddpm.runtime.backends import Backend, onnx_backend, torch_backend, torchscript_backend
+from bmz_ddpm.runtime.backends import (
+    Backend,
+    onnx_backend,
+    torch_backend,
+    torchscript_backend,
+    unstacked,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -53,7 +59,7 @@ def written(sampler: DiffusionSampler, folder: Path, channels: int = 1) -> dict[
 def rebuilt(sampler: DiffusionSampler, steps: int, samples: int, batched: int) -> Backend:
     namespace: dict[str, Any] = {"__name__": "architecture"}
     exec(compile(architecture_source(), "architecture.py", "exec"), namespace)
-    module = namespace[CALLABLE](1, 1, SIZES["tiny"], steps, samples, batched)
+    module = namespace["DiffusionSampler"](1, 1, SIZES["tiny"], steps, samples, batched)
     stream = io.BytesIO()
     torch.save(sampler.state_dict(), stream)
     stream.seek(0)
@@ -92,6 +98,32 @@ def test_every_engine_gives_the_eager_image(
     parity = compare(backends["eager"](image), backends[engine](image), 255.0)
     assert parity.excess < 0.2, parity
     assert parity.entropy < 0.005
+
+
+def test_one_stacked_output(tmp_path: Path) -> None:
+    """Means, deviations, entropies of both channels, in this order, back in counts and nats."""
+    sampler = sampler_of(2, 4, channels=2)
+    stacked = StackedSampler(2, 2, SIZES["tiny"], 2, 4, 1)
+    stacked.sampler.load_state_dict(sampler.state_dict())
+    image = photons(32, 40, channels=2)
+    reference = torch_backend(sampler)(image)
+    save_torchscript(to_torchscript(stacked), tmp_path / "weights.pt")
+    for backend in (torch_backend(stacked), torchscript_backend(tmp_path / "weights.pt")):
+        (result,) = backend(image)
+        assert result.shape == (1, 6, 32, 40)
+        assert 0 <= result.min() <= result.max() <= 1
+        np.testing.assert_allclose(result[:, :2] * 255, reference[0], atol=1e-3)
+        np.testing.assert_allclose(result[:, 2:4] * 255, reference[1], atol=1e-3)
+        np.testing.assert_allclose(result[:, 4:] * np.log(4), reference[2], atol=1e-5)
+        assert compare(reference, unstacked(backend, 0.0, 255.0, 4)(image), 255.0).excess < 0.01
+
+
+def test_one_sample_has_no_entropy() -> None:
+    stacked = StackedSampler(1, 1, SIZES["tiny"], 1, 1, 1)
+    stacked.sampler.load_state_dict(sampler_of(1, 1).state_dict())
+    (result,) = torch_backend(stacked)(photons(16, 16))
+    assert np.isfinite(result).all()
+    assert (result[:, 1:] == 0).all()
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -163,10 +195,12 @@ def test_difference_beyond_the_limit_is_refused(backends: dict[str, Backend]) ->
         denoised, std, entropy = backends["eager"](image)
         return denoised + 0.255, std, entropy
 
+    image = photons(32, 32)
+    eager = backends["eager"](image)
     with pytest.raises(
         ExportError, match=r"onnx: differs from eager by 1\.0e-03 \(denoised\)"
     ) as e:
-        require_agreement(photons(32, 32), backends["eager"], {"onnx": off}, 255.0)
+        require_agreement(eager, image, {"onnx": off}, 255.0)
     assert "nothing was written" in e.value.problem
     assert e.value.fix == "train longer, or use fewer steps"
 

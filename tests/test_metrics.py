@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bmz_ddpm.evaluate.baselines import best_gaussian, gaussian
-from bmz_ddpm.evaluate.metrics import mae, ms_ssim, psnr, spread_over_skill
+from bmz_ddpm.evaluate.metrics import fitted, mae, ms_ssim, psnr, spread_over_skill
 
 
 def test_mae_and_psnr_of_a_constant_error() -> None:
@@ -17,6 +17,16 @@ def test_mae_and_psnr_of_a_constant_error() -> None:
 def test_psnr_clips_to_the_8_bit_range() -> None:
     truth = np.array([[255.0, 0.0]])
     assert psnr(truth, np.array([[400.0, -7.0]])) == float("inf")
+
+
+def test_fitting_undoes_a_gain_and_an_offset_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 200, (32, 32))
+    np.testing.assert_allclose(fitted(truth, truth * 0.3 + 17), truth, atol=1e-9)
+    noisy = truth + rng.normal(0, 20, truth.shape)
+    slope, offset = np.polyfit(noisy.ravel(), truth.ravel(), 1)
+    np.testing.assert_allclose(fitted(truth, noisy), slope * noisy + offset)
+    np.testing.assert_allclose(fitted(truth, np.full_like(truth, 5)), truth.mean())
 
 
 def test_ms_ssim_is_one_for_equal_images_and_falls_with_noise() -> None:

@@ -339,3 +339,24 @@ def test_validation_images_need_the_same_channels(pairs: list[Pair], tmp_path: P
         f"{held_out.low}: has 2 channels in and 1 out, the training pairs have 1 and 1",
         "give all pairs the same channels",
     )
+
+
+def test_half_precision_trains_as_well(pairs: list[Pair], tmp_path: Path) -> None:
+    """bfloat16 activations change rounding, not what is learnt; weights stay float32."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        trainer = Trainer(pairs, settings(precision=precision), tmp_path / precision, "cpu")
+        losses[precision] = [trainer._advance() for _ in range(4)]
+        assert {p.dtype for p in trainer.denoiser.parameters()} == {torch.float32}
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.05)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_the_average_is_validated(pairs: list[Pair], tmp_path: Path) -> None:
+    """Of the samples that the settings ask for; more of them are never the same error."""
+    errors = []
+    for count in (1, 3):
+        trainer = Trainer(pairs, settings(validation_samples=count), tmp_path / str(count), "cpu")
+        trainer._advance()
+        errors.append(trainer.validate())
+    assert errors[0] != errors[1]

@@ -33,6 +33,14 @@ def export(
         Path, typer.Option(help="TOML file: name, authors, licence, image, reference …")
     ],
     out: Out = Path("model.zip"),
+    consumers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            help="fiji, core or zoo (the default: three outputs); ilastik or qupath (one output). "
+            "May be repeated; for both kinds OUT-ilastik.zip is written too.",
+        ),
+    ] = None,
     sampler: Sampler = "ddim",
     steps: Steps = STEPS,
     samples: Samples = SAMPLES,
@@ -43,28 +51,32 @@ def export(
     tile: Tile = TILE,
     halo: Halo = HALO,
 ) -> None:
-    """Write a BioImage Model Zoo package: the whole sampler as TorchScript, ONNX and state dict.
+    """Write BioImage Model Zoo packages: the whole sampler as TorchScript, ONNX and state dict.
 
     All formats are compared with the training code first; if one differs, nothing is written.
     """
     from ..config import load_about
     from ..diffusion.assemble import SamplerSettings
-    from ..package.build import export_package
+    from ..package.build import export_packages, targets_of
+    from ..package.job import Job
+    from ..package.profiles import profiles_for
     from ..runtime.tiling import Tiling
     from ..train.checkpoint import Checkpoint
 
+    targets = targets_of(profiles_for(consumers or ()), out)
     settings = SamplerSettings(
         steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
     )
     tiling = Tiling(tile, halo)
-    loaded = Checkpoint.load(checkpoint)
+    job = Job(Checkpoint.load(checkpoint), load_about(about), settings, tiling)
 
     def report(line: str) -> None:
         sys.stderr.write(line + " …\n")
 
-    parities = export_package(loaded, load_about(about), settings, tiling, out, report)
-    for name, parity in parities.items():
-        sys.stderr.write(
-            f"{name}: largest difference from eager {parity.denoised:.1e} (denoised)\n"
-        )
-    typer.echo(out)
+    for path, parities in export_packages(job, targets, report).items():
+        for name, parity in parities.items():
+            sys.stderr.write(
+                f"{path.name}, {name}: largest difference from eager {parity.denoised:.1e} "
+                "(denoised)\n"
+            )
+        typer.echo(path)

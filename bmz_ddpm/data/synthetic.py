@@ -59,7 +59,7 @@ def _membranes(size: int, random: np.random.Generator) -> np.ndarray:
     """Return the walls between cells: a warped Voronoi diagram, each wall of its own brightness."""
     points = random.random((int(np.exp(random.uniform(np.log(30), np.log(900)))), 2)) * size
     bend = size / 40
-    grid = np.stack(np.mgrid[:size, :size], -1).astype(float)
+    grid = np.moveaxis(np.mgrid[:size, :size].astype(float), 0, -1)
     warp = np.stack([_clouds(size, size / 10, random) for _ in "yx"], -1)
     distance, owner = cKDTree(points).query(grid + (warp - 0.5) * 2 * bend, k=2)
     width = random.uniform(0.6, 2.5)
@@ -85,9 +85,14 @@ def _filaments(size: int, random: np.random.Generator) -> np.ndarray:
     y = start[:, 0] + np.cumsum(np.sin(heading), 1)
     x = start[:, 1] + np.cumsum(np.cos(heading), 1)
     bright = random.lognormal(0, 0.7, (count, 1)) * np.ones(length)
-    edges = [np.arange(size + 1)] * 2
-    drawn, _, _ = np.histogram2d(y.ravel(), x.ravel(), edges, weights=bright.ravel())
+    drawn = _dots(y.ravel(), x.ravel(), bright.ravel(), size)
     return gaussian_filter(drawn, random.uniform(0.4, 1.6))
+
+
+def _dots(y: np.ndarray, x: np.ndarray, bright: np.ndarray, size: int) -> np.ndarray:
+    """Return a picture with dots, added up where they meet; those outside are left out."""
+    limits = [[0.0, float(size)]] * 2
+    return np.histogram2d(y, x, bins=size, range=limits, weights=bright)[0]
 
 
 def _nuclei(size: int, random: np.random.Generator) -> np.ndarray:
@@ -116,7 +121,5 @@ def _spots(size: int, random: np.random.Generator) -> np.ndarray:
     place = random.random((count, 2)) * size
     dense = _clouds(size, size / 6, random)[tuple(place.astype(int).T)]
     place = place[random.random(count) < dense**2 * 2]
-    edges = [np.arange(size + 1)] * 2
-    weights = random.lognormal(0, 0.8, len(place))
-    drawn, _, _ = np.histogram2d(*place.T, edges, weights=weights)
+    drawn = _dots(place[:, 0], place[:, 1], random.lognormal(0, 0.8, len(place)), size)
     return gaussian_filter(drawn, random.uniform(0.6, 3))

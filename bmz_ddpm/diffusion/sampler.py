@@ -6,6 +6,7 @@ buffers, so that exporters keep real loops, and all constants are buffers, so th
 can move to another device.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -165,3 +166,47 @@ class DiffusionSampler(nn.Module):
             std[:, :, :rows, :columns],
             entropy[:, :, :rows, :columns],
         )
+
+
+class StackedSampler(nn.Module):
+    """The same sampler with one output, for programs that take no more: ilastik, QuPath.
+
+    Parameters
+    ----------
+    in_channels, out_channels, network, num_steps, num_samples, samples_per_pass
+        Of `DiffusionSampler`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        network: dict[str, Any],
+        num_steps: int,
+        num_samples: int,
+        samples_per_pass: int,
+    ) -> None:
+        super().__init__()
+        self.sampler = DiffusionSampler(
+            in_channels, out_channels, network, num_steps, num_samples, samples_per_pass
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Denoise.
+
+        Parameters
+        ----------
+        image : (B, C_in, Y, X) float32
+            In camera counts; any y and x.
+
+        Returns
+        -------
+        (B, 3·C_out, Y, X) float32
+            All means, then all standard deviations, both as shares of the output range (eq. 15),
+            then all entropies as shares of ln N, the largest possible: everything from 0 to 1.
+        """
+        denoised, std, entropy = self.sampler(image)
+        low, high = self.sampler.intensity[4], self.sampler.intensity[5]
+        most = max(math.log(float(self.sampler.draws.numel())), 1e-6)  # one sample: all zero
+        mean = (denoised - low) / (high - low)
+        return torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)

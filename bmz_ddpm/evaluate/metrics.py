@@ -22,6 +22,19 @@ def psnr(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
+def fitted(truth: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return the image after fitting one gain and one offset to the truth by least squares.
+
+    For comparing images whose intensities differ by more than their noise: a sample that
+    bleached between two captures, or files that were rescaled one by one.
+    """
+    centred = image.astype(np.float64) - image.mean()
+    variance = float((centred**2).mean())
+    covariance = float((centred * (truth - truth.mean())).mean())
+    gain = covariance / variance if variance > 0 else 0.0
+    return centred * gain + truth.mean()
+
+
 def ms_ssim(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     """Return the multi-scale structural similarity of two (Y, X) images, by torchmetrics.
 

@@ -9,10 +9,10 @@ from .. import diffusion
 
 #: In the order in which they need each other.
 MODULES = ("layers", "unet", "rng", "uncertainty", "sampler")
-CALLABLE = "DiffusionSampler"
 HEADER = '''"""The network and sampler of a bmz-ddpm model, in one file that needs torch alone.
 
-Written by bmz-ddpm from its own modules {modules}; the class to build is {name}.
+Written by bmz-ddpm from its own modules {modules}. The class to build is
+DiffusionSampler (three outputs) or StackedSampler (one), as rdf.yaml says.
 SPDX-License-Identifier: MIT
 """
 '''
@@ -41,5 +41,5 @@ def architecture_source() -> str:
                 imports.append(line)
         bodies.append("\n".join(lines[start:]).strip("\n"))
     names = ", ".join(MODULES)
-    head = HEADER.format(modules=names, name=CALLABLE)
+    head = HEADER.format(modules=names)
     return "\n".join([head, *sorted(imports), "", "", "\n\n\n".join(bodies), ""])

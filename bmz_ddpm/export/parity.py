@@ -76,26 +76,30 @@ def compare(
 
 
 def require_agreement(
-    image: np.ndarray, eager: Backend, formats: dict[str, Backend], scale: float
-) -> tuple[tuple[np.ndarray, ...], dict[str, Parity]]:
+    reference: tuple[np.ndarray, ...],
+    image: np.ndarray,
+    formats: dict[str, Backend],
+    scale: float,
+) -> dict[str, Parity]:
     """Run every format on one image and refuse if any differs from eager.
 
     Parameters
     ----------
+    reference : tuple of arrays
+        What eager makes of the image.
     image : (B, C, Y, X) float32
         In counts.
 
     Returns
     -------
-    outputs : the eager outputs
-    parities : format name to `Parity`
+    dict of Parity
+        By format.
 
     Raises
     ------
     ExportError
         Names the format and the difference.
     """
-    reference = eager(image)
     parities = {}
     for name, backend in formats.items():
         parity = compare(reference, backend(image), scale)
@@ -108,4 +112,4 @@ def require_agreement(
                 "train longer, or use fewer steps",
             )
         parities[name] = parity
-    return reference, parities
+    return parities

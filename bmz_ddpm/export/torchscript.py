@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import warnings
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from ..diffusion.sampler import DiffusionSampler
+from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..files import write_bytes
 
 
-def to_torchscript(sampler: DiffusionSampler) -> torch.jit.ScriptModule:
+def to_torchscript(sampler: DiffusionSampler | StackedSampler) -> torch.jit.ScriptModule:
     """Script the sampler around a traced network.
 
     The U-Net is traced (its Python lists and loops disappear, sizes stay free), everything
@@ -22,18 +24,19 @@ def to_torchscript(sampler: DiffusionSampler) -> torch.jit.ScriptModule:
 
     Parameters
     ----------
-    sampler : DiffusionSampler
+    sampler : DiffusionSampler or StackedSampler
         Configured, on the CPU. It is not changed.
     """
     module = copy.deepcopy(sampler)
-    unet = module.unet
+    inner = module.sampler if isinstance(module, StackedSampler) else module
+    unet = inner.unet
     side = 4 * unet.multiple
-    x_t = torch.zeros(2, module.out_channels, side, side)
-    cond = torch.zeros(2, module.noise.channel_words.shape[1], side, side)
+    x_t = torch.zeros(2, inner.out_channels, side, side)
+    cond = torch.zeros(2, inner.noise.channel_words.shape[1], side, side)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, but it is what Fiji reads
-        traced = torch.jit.trace(unet, (x_t, cond, module.modulation[:1]), check_trace=False)
-        module.unet = traced
+        traced = torch.jit.trace(unet, (x_t, cond, inner.modulation[:1]), check_trace=False)
+        inner.unet = traced
         return torch.jit.script(module)
 
 
@@ -49,4 +52,24 @@ def save_torchscript(scripted: torch.jit.ScriptModule, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(scripted, stream)
-    write_bytes(path, stream.getbuffer())
+    write_bytes(path, anonymous(stream.getvalue()))
+
+
+def anonymous(archive: bytes) -> bytes:
+    """Return a TorchScript archive without the paths of our source files.
+
+    They lie in records that only serve error messages, and tell where on the author's computer
+    the model was exported: nobody's business, and all in which two exports of a model differ.
+    The identification number, a hash of all records, is computed anew.
+    """
+    with zipfile.ZipFile(BytesIO(archive)) as old:
+        records = {n: old.read(n) for n in old.namelist() if not n.endswith(".debug_pkl")}
+    number = next(n for n in records if n.endswith("/.data/serialization_id"))
+    del records[number]
+    hashed = hashlib.sha256(b"".join(k.encode() + v for k, v in records.items())).digest()
+    records[number] = f"{int.from_bytes(hashed[:16]):040d}".encode()
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as new:  # stored, not compressed: libtorch reads no other
+        for name, data in records.items():
+            new.writestr(zipfile.ZipInfo(name), data)
+    return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures: the cover of a package, and results side by side."""
+"""Pictures: the covers of a package, and results side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 GAP = 6
 BAND = 30
+#: Bytes that the zoo takes, less than which a cover has to be.
+MOST_BYTES = 500_000
 
 
 def to_grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -18,7 +20,11 @@ def to_grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def side_by_side(
-    panels: list[tuple[str, np.ndarray]], width: int, height: int, pixel_size: float | None = None
+    panels: list[tuple[str, np.ndarray]],
+    width: int,
+    height: int,
+    pixel_size: float | None = None,
+    rows: int = 1,
 ) -> Image.Image:
     """Draw labelled panels next to each other.
 
@@ -30,46 +36,83 @@ def side_by_side(
         Of the whole picture, in pixels.
     pixel_size : float, optional
         Micrometres per pixel; draws a scale bar into the first panel.
+    rows : int
+        Rows of panels.
     """
     picture = Image.new("L", (width, height), "white")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=16)
-    each = (width - GAP * (len(panels) - 1)) // len(panels)
+    columns = -(-len(panels) // rows)
+    each = (width - GAP * (columns - 1)) // columns
+    tall = height // rows
     for i, (label, values) in enumerate(panels):
-        left = i * (each + GAP)
-        scale = max(each / values.shape[1], (height - BAND) / values.shape[0])
-        h, w = round((height - BAND) / scale), round(each / scale)
+        left, top = i % columns * (each + GAP), i // columns * tall
+        scale = max(each / values.shape[1], (tall - BAND) / values.shape[0])
+        h, w = round((tall - BAND) / scale), round(each / scale)
         y, x = (values.shape[0] - h) // 2, (values.shape[1] - w) // 2
-        tile = Image.fromarray(values[y : y + h, x : x + w]).resize((each, height - BAND))
-        picture.paste(tile, (left, BAND))
-        draw.text((left + 4, 5), label, fill="black", font=font)
+        tile = Image.fromarray(values[y : y + h, x : x + w]).resize((each, tall - BAND))
+        picture.paste(tile, (left, top + BAND))
+        draw.text((left + 4, top + 5), label, fill="black", font=font)
         if i == 0 and pixel_size:
-            _scale_bar(draw, left, height, each, pixel_size / scale, font)
+            _scale_bar(draw, left, top + tall, each, pixel_size / scale, font)
     return picture
 
 
-def _scale_bar(draw, left: int, height: int, each: int, per_pixel: float, font) -> None:  # type: ignore[no-untyped-def]
+def _scale_bar(draw, left: int, bottom: int, each: int, per_pixel: float, font) -> None:  # type: ignore[no-untyped-def]
     target = each * per_pixel / 4  # a quarter of the panel, rounded down to 1, 2 or 5
     power = 10 ** np.floor(np.log10(target))
     length = max(m * power for m in (1, 2, 5) if m * power <= target)
     end = left + 12 + round(length / per_pixel)
-    draw.rectangle((left + 12, height - 18, end, height - 13), fill="white")
-    draw.text((left + 12, height - 40), f"{length:g} µm", fill="white", font=font)
+    draw.rectangle((left + 12, bottom - 18, end, bottom - 13), fill="white")
+    draw.text((left + 12, bottom - 40), f"{length:g} µm", fill="white", font=font)
 
 
-def cover_png(raw: np.ndarray, denoised: np.ndarray, std: np.ndarray, size: float | None) -> bytes:
-    """Return the 2:1 cover: noisy, denoised, uncertainty of one (Y, X) field."""
-    low, high = np.percentile(denoised, [0.5, 99.8])
-    picture = side_by_side(
-        [
-            ("noisy", to_grey(raw, low, high)),
-            ("denoised", to_grey(denoised, low, high)),
-            ("uncertainty (std)", to_grey(std, 0, float(np.percentile(std, 99.8)))),
-        ],
-        1000,
-        500,
-        size,
-    )
+def _png(picture: Image.Image) -> bytes:
     stream = BytesIO()
     picture.save(stream, "PNG", optimize=True)
+    if stream.tell() >= MOST_BYTES:  # much noise does not compress
+        return _png(picture.resize((picture.width * 4 // 5, picture.height * 4 // 5)))
     return stream.getvalue()
+
+
+def cover_png(planes: tuple[np.ndarray, ...], size: float | None) -> bytes:
+    """Return the 2:1 cover: noisy, denoised, uncertainty of one field.
+
+    Parameters
+    ----------
+    planes : (Y, X) arrays
+        Noisy, denoised, std, entropy.
+    size : float or None
+        Micrometres per pixel.
+    """
+    raw, denoised, std, _ = planes
+    low, high = np.percentile(denoised, [0.5, 99.8])
+    panels = [
+        ("noisy", to_grey(raw, low, high)),
+        ("denoised", to_grey(denoised, low, high)),
+        ("uncertainty (std)", to_grey(std, 0, float(np.percentile(std, 99.8)))),
+    ]
+    return _png(side_by_side(panels, 1000, 500, size))
+
+
+def uncertainty_png(planes: tuple[np.ndarray, ...]) -> bytes:
+    """Return the 1:1 second cover: the middle of the field, twice as large, with both maps.
+
+    Parameters
+    ----------
+    planes : (Y, X) arrays
+        Noisy, denoised, std, entropy.
+    """
+    middle = []
+    for plane in planes:
+        y, x = (n // 4 for n in plane.shape)
+        middle.append(plane[y : plane.shape[0] - y, x : plane.shape[1] - x])
+    raw, denoised, std, entropy = middle
+    low, high = np.percentile(denoised, [0.5, 99.8])
+    panels = [
+        ("noisy", to_grey(raw, low, high)),
+        ("denoised", to_grey(denoised, low, high)),
+        ("std: where samples differ", to_grey(std, 0, float(np.percentile(std, 99.8)))),
+        ("entropy: how many values they take", to_grey(entropy, 0, max(entropy.max(), 1e-6))),
+    ]
+    return _png(side_by_side(panels, 800, 800, rows=2))

@@ -4,91 +4,166 @@ from __future__ import annotations
 
 import math
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
 
 from .. import __version__
 from ..config import AboutConfig
-from ..diffusion.assemble import SamplerSettings
-from ..export.parity import Parity
-from ..runtime.tiling import Tiling
 from ..train.checkpoint import Checkpoint
+from .job import Job, Measured
+from .profiles import PROFILES, Profile
+from .rdf import title
 
 
-def write_document(
-    file: str,
-    about: AboutConfig,
-    checkpoint: Checkpoint,
-    tiling: Tiling,
-    settings: SamplerSettings,
-    parities: dict[str, Parity],
-    validation: dict[str, Any] | None,
-) -> str:
+def write_document(job: Job, profile: Profile, file: str, measured: Measured) -> str:
     """Return the README as Markdown.
 
     Parameters
     ----------
     file : str
         Name of the package, as in the commands shown.
-    validation : dict, optional
-        From `tensors.measure`, with "spread_over_skill".
     """
-    intensity = checkpoint.config.intensity
-    template = Template((files(__package__) / "templates" / "README.md").read_text("utf-8"))
-    return template.substitute(
+    about, settings, tiling = job.about, job.settings, job.tiling
+    intensity = job.checkpoint.config.intensity
+    flops = measured.gflop_per_pass * job.network_passes
+    return _filled(
+        "README.md",
         file=file,
-        name=about.name,
+        name=title(about, profile),
         description=about.description,
+        consumers=_listed(list(profile.consumers.values())),
+        sibling=_sibling(profile),
         num_steps=settings.num_steps,
         num_samples=settings.num_samples,
-        output_scale=f"{intensity.span:g}",
-        max_entropy=f"{math.log(settings.num_samples):.2f}",
+        outputs=_outputs(job, profile),
         intended_use=about.intended_use,
         limits=about.limits,
+        calibration=_calibration(measured.validation),
         low=f"{intensity.low:g}",
         high=f"{intensity.high:g}",
         tile=tiling.tile,
         halo=tiling.halo,
-        validation=_validation(validation, settings),
+        how_to_run=_how_to_run(job, profile, file),
+        passes=job.network_passes,
+        gflop=f"{flops:,.0f}",
+        speed=_speed(about),
+        validation=_validation(measured.validation, job),
         parity="\n".join(
             f"| {name} | {p.denoised:.1e} | {p.std:.1e} | {p.entropy:.3%} |"
-            for name, p in parities.items()
+            for name, p in measured.parities.items()
         ),
-        training=_training(checkpoint),
+        training=_training(job.checkpoint),
         license=about.license,
-        image_credit=about.image_credit,
+        credit=f"- {about.image_credit}\n" if about.image_credit else "",
+        cite="\n".join(_citations(about)),
         version=__version__,
     )
 
 
-def _validation(row: dict[str, Any] | None, settings: SamplerSettings) -> str:
+def _filled(template: str, **values: object) -> str:
+    text = (files(__package__) / "templates" / template).read_text("utf-8")
+    return Template(text).substitute(values)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _sibling(profile: Profile) -> str:
+    """Say where people with another program turn."""
+    other = [name for p in PROFILES if p is not profile for name in p.consumers.values()]
+    return f"For {_listed(other)} there is a package of its own with the same weights."
+
+
+def _outputs(job: Job, profile: Profile) -> str:
+    settings, intensity = job.settings, job.checkpoint.config.intensity
+    n, span = settings.num_samples, f"{intensity.span:g}"
+    nats = math.log(n)
+    if profile.stacked:
+        names = profile.outputs[0].channel_names(job.about.channel)
+        return "\n".join(
+            [
+                f"One output with the channels {_listed(names)}, all from 0 to 1:",
+                "",
+                "| channel | meaning | back to grey levels or nats |",
+                "|---|---|---|",
+                f"| mean | mean of the {n} samples | x {span} + {intensity.low:g} |",
+                f"| std | their standard deviation (Eq. 15 of the paper) | x {span} |",
+                f"| entropy | entropy over the samples (Eq. 16), on 256 bins | x {nats:.3f} nats |",
+            ]
+        )
+    return "\n".join(
+        [
+            "| output | meaning | unit |",
+            "|---|---|---|",
+            f"| denoised | mean of the {n} samples | grey levels |",
+            "| std | standard deviation over the samples (Eq. 15 of the paper, times "
+            f"{span}) | grey levels |",
+            "| entropy | entropy over the samples (Eq. 16), on 256 equal bins of the range | nats, "
+            f"0 to {nats:.2f} |",
+        ]
+    )
+
+
+def _how_to_run(job: Job, profile: Profile, file: str) -> str:
+    return _filled(
+        f"run_{profile.name}.md",
+        file=file,
+        stem=Path(file).stem,
+        smallest=math.ceil(job.tiling.tile / 3),
+        channels=_listed(profile.outputs[0].channel_names(job.about.channel)),
+    ).rstrip()
+
+
+def _speed(about: AboutConfig) -> str:
+    if not about.speed:
+        return "Not timed."
+    rows = [f"| {s.machine} | {s.engine} | {s.seconds_per_megapixel:g} |" for s in about.speed]
+    return "\n".join(
+        ["", "| machine | engine | seconds per megapixel, tiles included |", "|---|---|---|", *rows]
+    )
+
+
+def _citations(about: AboutConfig) -> list[str]:
+    return [
+        f"- Cite: {c.text.rstrip('.')}. " + (f"doi:{c.doi}" if c.doi else c.url or "")
+        for c in about.cite
+    ]
+
+
+def _calibration(row: dict[str, Any] | None) -> str:
+    ratio = row["spread_over_skill"] if row else math.nan
+    if not math.isfinite(ratio):
+        return "The std map has not been compared with real errors."
+    text = f"On the validation field the std map was {ratio:.2f} times the real error"
+    if ratio < 1:
+        return f"{text}: it is over-confident by {1 / ratio:.1f} times."
+    return f"{text}."
+
+
+def _validation(row: dict[str, Any] | None, job: Job) -> str:
     if row is None:
         return "Not measured: the package was exported without a reference image."
 
     def cells(name: str) -> str:
         quality = row[f"{name}_ms_ssim"]
         shown = "n/a" if quality is None else f"{quality:.3f}"
-        return f"{row[f'{name}_mae']:.2f} | {row[f'{name}_psnr']:.2f} | {shown}"
+        numbers = (row[f"{name}_{k}"] for k in ("mae", "psnr", "fitted_psnr"))
+        return " | ".join([*(f"{v:.2f}" for v in numbers), shown])
 
-    ratio = row["spread_over_skill"]
-    calibration = (
-        f"Spread/skill ratio {ratio:.2f}"
-        + (f": the std map is over-confident by {1 / ratio:.1f} times." if ratio < 1 else ".")
-        if math.isfinite(ratio)
-        else "One sample has no spread."
-    )
+    settings = job.settings
     return "\n".join(
         [
             "One field that was not used in training, against its clean reference:",
             "",
-            "| | MAE (grey levels) | PSNR (dB, peak 255) | MS-SSIM |",
-            "|---|---|---|---|",
+            "| | MAE (grey levels) | PSNR (dB, peak 255) | PSNR after fitting gain and offset "
+            "| MS-SSIM |",
+            "|---|---|---|---|---|",
             f"| noisy | {cells('raw')} |",
             f"| best Gaussian blur (tuned on the truth) | {cells('blur')} |",
             f"| denoised, {settings.num_steps} steps x {settings.num_samples} samples "
             f"| {cells('denoised')} |",
-            "",
-            calibration,
         ]
     )
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from ..diffusion.assemble import SamplerSettings
 from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..runtime.backends import (
+    OUTPUTS,
     Backend,
     onnx_backend,
     torch_backend,
     torchscript_backend,
+    unstacked,
 )
 from ..runtime.tiling import Tiling
 from ..train.checkpoint import Checkpoint
@@ -83,7 +86,7 @@ def load_model(
             (config.intensity.low, config.intensity.high),
         )
     if path.suffix == ".pt":
-        return Model(torchscript_backend(path, device), None, None, "torchscript")
+        return Model(_three(torchscript_backend(path, device), path), None, None, "torchscript")
     if path.suffix == ".onnx":
         return Model(onnx_backend(path, device), None, None, "onnx")
     if path.suffix == ".zip":
@@ -122,14 +125,39 @@ def _from_folder(folder: Path, engine: str, device: str) -> Model:
     channels = next(a for a in rdf["inputs"][0]["axes"] if a["type"] == "channel")
     count = len(channels["channel_names"])
     ends = ours["intensity"]["low"], ours["intensity"]["high"]
+    backend, used = _backend(folder, rdf, engine, device)
+    if len(rdf["outputs"]) == 1:
+        backend = unstacked(backend, *ends, ours["sampler"]["num_samples"])
+    return Model(backend, tiling, count, used, ends)
+
+
+def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tuple[Backend, str]:
+    """Load the weights that were asked for, or the fastest that can be loaded."""
     if engine not in ("auto", *FORMATS):
         raise ConfigError(f"--engine {engine}: unknown", f"choose auto, {' or '.join(FORMATS)}")
-    if engine in ("auto", "onnx"):
+    if engine == "onnx" and "onnx" not in rdf["weights"]:
+        raise ConfigError(
+            "--engine onnx: the package has no ONNX weights", "choose auto or torchscript"
+        )
+    if engine != "torchscript" and "onnx" in rdf["weights"]:
         try:
-            backend = onnx_backend(folder / FILES["onnx"], device)
-            return Model(backend, tiling, count, "onnx", ends)
+            return onnx_backend(folder / FILES["onnx"], device), "onnx"
         except MissingDependency:
             if engine == "onnx":
                 raise
-    backend = torchscript_backend(folder / FILES["torchscript"], device)
-    return Model(backend, tiling, count, "torchscript", ends)
+    return torchscript_backend(folder / FILES["torchscript"], device), "torchscript"
+
+
+def _three(backend: Backend, path: Path) -> Backend:
+    """Refuse bare weights of the profile with one output: only the package knows its range."""
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
+        outputs = backend(image)
+        if len(outputs) != len(OUTPUTS):
+            raise CheckpointError(
+                f"{path}: gives {len(outputs)} output, {len(OUTPUTS)} are needed",
+                "name the package that it is from",
+            )
+        return outputs
+
+    return run

@@ -13,8 +13,8 @@ from ..config import AboutConfig
 from ..data.images import read_image
 from ..errors import DataError, MissingDependency
 from ..evaluate.baselines import best_gaussian
-from ..evaluate.metrics import mae, ms_ssim, psnr
-from ..export.onnx import INPUT, OUTPUTS
+from ..evaluate.metrics import fitted, mae, ms_ssim, psnr
+from ..export.onnx import INPUT
 from ..runtime.predictor import check_image, planes_of
 from ..runtime.tiling import Tiling
 
@@ -74,10 +74,10 @@ def central_tile(field: Field, tiling: Tiling) -> np.ndarray:
     return np.ascontiguousarray(field.raw[None, :, y : y + tiling.tile, x : x + tiling.tile])
 
 
-def tensor_files(raw: np.ndarray, outputs: tuple[np.ndarray, ...]) -> dict[str, bytes]:
+def tensor_files(raw: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, bytes]:
     """Return the test tensors (.npy, bcyx) and sample tensors (.tif) by file name."""
     files = {}
-    for name, values in zip((INPUT, *OUTPUTS), (raw, *outputs), strict=True):
+    for name, values in ({INPUT: raw} | outputs).items():
         stream = BytesIO()
         np.save(stream, values.astype(np.float32))
         files[f"test_{name}.npy"] = stream.getvalue()
@@ -92,13 +92,15 @@ def tensor_files(raw: np.ndarray, outputs: tuple[np.ndarray, ...]) -> dict[str, 
 def measure(truth: np.ndarray, raw: np.ndarray, denoised: np.ndarray) -> dict[str, float | None]:
     """Return MAE, PSNR and MS-SSIM of raw, tuned blur and result, over (C, Y, X) images.
 
-    MS-SSIM is None where torchmetrics is not installed.
+    The "fitted" PSNR allows every image one gain and one offset. MS-SSIM is None where
+    torchmetrics is not installed.
     """
     blurred = np.stack([best_gaussian(r, t)[0] for r, t in zip(raw, truth, strict=True)])
     row: dict[str, float | None] = {}
     for name, image in (("raw", raw), ("blur", blurred), ("denoised", denoised)):
         row[f"{name}_mae"] = mae(truth, image)
         row[f"{name}_psnr"] = psnr(truth, image)
+        row[f"{name}_fitted_psnr"] = psnr(truth, fitted(truth, image))
         try:
             values = [ms_ssim(t, i) for t, i in zip(truth, image, strict=True)]
             row[f"{name}_ms_ssim"] = float(np.mean(values))

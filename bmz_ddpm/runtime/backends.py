@@ -26,7 +26,29 @@ def torch_backend(module: torch.nn.Module, device: str = "cpu") -> Backend:
     def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
         with torch.no_grad():
             outputs = module(torch.from_numpy(np.ascontiguousarray(image)).to(device))
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
         return tuple(output.cpu().numpy() for output in outputs)
+
+    return run
+
+
+def unstacked(backend: Backend, low: float, high: float, num_samples: int) -> Backend:
+    """Turn the single output of a `StackedSampler` back into the three of a `DiffusionSampler`.
+
+    Parameters
+    ----------
+    backend : Backend
+        Its output is (B, 3C, Y, X), from 0 to 1.
+    low, high : float
+        Output range, in counts.
+    num_samples : int
+    """
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
+        mean, std, entropy = np.split(backend(image)[0], 3, axis=1)  # each (B, C, Y, X)
+        most = np.float32(np.log(num_samples))
+        return mean * np.float32(high - low) + low, std * np.float32(high - low), entropy * most
 
     return run
 
