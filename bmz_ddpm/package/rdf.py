@@ -86,7 +86,7 @@ def describe(
         "outputs": [_output(o, about, files, tiling, pixel_size) for o in profile.outputs],
         "weights": _weights(profile, files, job.architecture),
         "config": {
-            "bioimageio": {"reproducibility_tolerance": _tolerances(profile, intensity.span)},
+            "bioimageio": {"reproducibility_tolerance": tolerances(profile, intensity.span)},
             "bmz_ddpm": {
                 "version": __version__,
                 "profile": profile.name,
@@ -166,7 +166,8 @@ def _weights(profile: Profile, files: Files, architecture: dict[str, Any]) -> di
     return {name: files.entry(WEIGHTS_FILES[name]) | entries[name] for name in profile.formats}
 
 
-def _tolerances(profile: Profile, output_scale: float) -> list[dict[str, Any]]:
+def tolerances(profile: Profile, output_scale: float) -> list[dict[str, Any]]:
+    """Return by how much the outputs of an engine may differ from the test tensors."""
     # a rounding difference moves a sample into the next 8-bit bin now and then, and the entropy
     # of that pixel jumps
     jumps = round(ENTROPY_SHARE * 1e6)
