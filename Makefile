@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow zoo zoo-check clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python packaging/demo.py demo
@@ -13,6 +13,13 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# the packages in zoo_models, from their checkpoints and recipes
+zoo: $(VENV)/.ready
+	$(BIN)/python packaging/zoo_models.py
+
+zoo-check: $(VENV)/.ready
+	$(BIN)/python packaging/zoo_models.py --check
 
 # torch comes first and pinned: a range would let pip choose a newer build of several GB
 $(VENV)/.ready: pyproject.toml constraints.txt
