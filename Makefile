@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow hypha clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python packaging/demo.py demo
@@ -21,5 +21,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,test]'
 	touch $@
 
+# a real artifact manager, against which tests/test_upload.py uploads; the tests skip without it
+hypha: .venv-hypha/.ready
+
+.venv-hypha/.ready: packaging/environments/hypha.txt
+	$(PYTHON) -m venv .venv-hypha
+	.venv-hypha/bin/python -m pip install --quiet -r packaging/environments/hypha.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-hypha demo
