@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow hypha clean
+.PHONY: demo test test-slow hypha test-hypha clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python packaging/demo.py demo
@@ -21,8 +21,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,test]'
 	touch $@
 
-# a real artifact manager, against which tests/test_upload.py uploads; the tests skip without it
+# a real artifact manager on this machine, to which tests/test_upload.py uploads
 hypha: .venv-hypha/.ready
+
+test-hypha: $(VENV)/.ready .venv-hypha/.ready
+	$(BIN)/python -m pytest -m hypha
 
 .venv-hypha/.ready: packaging/environments/hypha.txt
 	$(PYTHON) -m venv .venv-hypha

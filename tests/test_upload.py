@@ -39,7 +39,7 @@ from bmz_ddpm.upload.send import page, send
 from bmz_ddpm.upload.state import state_path
 
 TOKEN = "token-of-ada"
-FILES = 8
+FILES = 6
 NOWHERE = "http://127.0.0.1:9"  # the port "discard": nobody listens
 
 
@@ -60,7 +60,10 @@ def good() -> Draft:
     """A package that the zoo would take, small and without TorchScript."""
     draft = Draft(b"", 1)
     del draft.files["weights.pt"], draft.rdf["weights"]["torchscript"]
-    del draft.files["std.npy"], draft.files["std.tif"]  # of a second output
+    for name in ("std.npy", "std.tif", "raw.tif", "denoised.tif"):  # few are enough here
+        del draft.files[name]
+    for tensor in (*draft.rdf["inputs"], *draft.rdf["outputs"]):
+        del tensor["sample_tensor"]
     draft.rdf["maintainers"] = [{"name": "A. Body", "github_user": "abody"}]
     draft.rdf["version"] = "0.1.0"
     return draft
@@ -182,10 +185,17 @@ def test_folder_and_rdf_are_like_the_zip(good: Draft, package: Path, tmp_path: P
 
 
 def test_zip_is_sent_whole_but_for_hidden_files(good: Draft, tmp_path: Path) -> None:
-    good.files |= {"more.py": b"1", ".DS_Store": b"x", "__MACOSX/a": b"x", "d/.x": b"x"}
+    good.files |= {
+        "more.py": b"1",
+        ".DS_Store": b"x",
+        "__MACOSX/a": b"x",
+        "d/.x": b"x",
+        "../up": b"",
+        "a//b": b"",
+    }
     plan = make_plan(good.write(tmp_path / "m.zip"))
     assert "more.py" in [item.name for item in plan.items]
-    assert plan.left_out == [".DS_Store", "__MACOSX/a", "d/.x"]
+    assert plan.left_out == ["../up", ".DS_Store", "__MACOSX/a", "a//b", "d/.x"]
 
 
 def test_what_json_cannot_carry(good: Draft, tmp_path: Path) -> None:
@@ -216,7 +226,7 @@ def mutations() -> dict[str, tuple[Callable[[Draft], object], str]]:
         "spdx case": (lambda d: d.rdf.update(license="mit"), "license: mit, the zoo takes one"),
         "no cover": (lambda d: d.rdf.pop("covers"), "covers: is missing"),
         "cover gone": (lambda d: d.files.pop("cover.png"), "cover.png, this file is not in"),
-        "cover type": (lambda d: d.rdf.update(covers=["raw.tif"]), "the zoo shows .png and .jpg"),
+        "cover type": (lambda d: d.rdf.update(covers=["raw.npy"]), "the zoo shows .png and .jpg"),
         "cover size": (
             lambda d: d.files.update({"cover.png": png(100, 50) + bytes(500_000)}),
             "a cover has less than 500 KB",
@@ -232,7 +242,7 @@ def mutations() -> dict[str, tuple[Callable[[Draft], object], str]]:
             lambda d: d.rdf["weights"]["onnx"].update(sha256="0" * 64),
             "does not match the sha256",
         ),
-        "path": (lambda d: d.files.update({"../up": b""}), "has to be a plain path"),
+        "path": (lambda d: d.files.update({"a\\b": b""}), "has to be a plain path"),
         "folder": (lambda d: setattr(d, "folder", "model/"), "lies in a folder"),
         "rdf name": (lambda d: setattr(d, "rdf_name", "model.yaml"), "Fiji opens only rdf.yaml"),
         "web": (
@@ -256,7 +266,7 @@ def test_sizes(monkeypatch: pytest.MonkeyPatch, package: Path) -> None:
     from bmz_ddpm.upload import rules
 
     monkeypatch.setattr(rules, "LARGE_BYTES", 1000)
-    assert [f.rule for f in make_plan(package).warnings] == ["size"]
+    assert "size" in [f.rule for f in make_plan(package).warnings]
     monkeypatch.setattr(rules, "MOST_FILE_BYTES", 1000)
     assert {f.rule for f in make_plan(package).stops} == {"size"}
 
@@ -670,9 +680,9 @@ def check_real(hypha: Hypha, plan: Plan) -> str:
     assert found["versions"] == []
     staged = {e["path"]: e.get("download_weight", 0) for e in found["staging"] if "path" in e}
     assert staged == {item.name: item.weight for item in plan.items}
-    for item in plan.items:
-        stored = hypha.fetch(found["id"], item.name)
-        assert hashlib.sha256(stored).hexdigest() == item.sha256, item.name
+    stored = hypha.fetch(found["id"], list(staged))
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in stored.items()}
+    assert hashes == {item.name: item.sha256 for item in plan.items}
     return str(found["id"])
 
 
@@ -697,7 +707,7 @@ def test_real_upload(hypha: Hypha, named: Path) -> None:
 
 #: 0 list, 1 save, 2 create, 3 save; of the first file 4 put_file, 5 PUT, 6 get_file, 7 GET; …
 LAST = 2 + 4 * FILES
-KILLS = [(0, "after"), (1, "before"), (1, "after"), (2, "after"), (3, "after"), (4, "after")]
+KILLS = [(0, "after"), (1, "after"), (2, "after"), (3, "after"), (4, "after")]
 KILLS += [(5, "middle"), (5, "after"), (6, "after"), (7, "after"), (4 * 3 + 5, "middle")]
 KILLS += [(LAST, "before"), (LAST, "after"), (LAST + 1, "after")]
 
@@ -762,6 +772,6 @@ def test_real_discarded_and_deleted_drafts(hypha: Hypha, named: Path) -> None:
     token = hypha.tokens["ada"]
     hypha.artifact("discard", token, artifact_id=draft)
     assert "is no draft any more" in mistake(lambda: real_upload(named, hypha))
-    hypha.artifact("delete", token, artifact_id=draft)
+    hypha.artifact("delete", artifact_id=draft)  # its owner may not
     again = real_upload(named, hypha)
     assert check_real(hypha, make_plan(named)) == again

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -137,7 +137,7 @@ def _choose(package: Package) -> tuple[list[str], list[str]]:
     inside = package.rdf_path.removesuffix(RDF) if package.rdf_path.endswith(RDF) else ""
     names = {n for n in package.zipped_names if n != package.rdf_path}
     junk = {n for n in names if n.startswith(("__MACOSX/", ".")) or "/." in n}
-    junk |= {n for n in names if not n.startswith(inside)}
+    junk |= {n for n in names if not n.startswith(inside) or str(PurePosixPath(n)) != n}
     return sorted(n.removeprefix(inside) for n in names - junk), sorted(junk)
 
 
