@@ -624,6 +624,42 @@ def test_command_without_token(zoo: FakeZoo, package: Path) -> None:
     assert not zoo.seen
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_command_asks_for_the_token(zoo: FakeZoo, package: Path) -> None:
+    """At a terminal, and without showing what is typed."""
+    import pty
+
+    master, slave = pty.openpty()
+    code = "from bmz_ddpm.cli.main import main; main()"
+    environment = {k: v for k, v in os.environ.items() if k != "BIOIMAGEIO_TOKEN"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "upload", package, "--send", "--server", zoo.address],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,  # no terminal but this one
+    ) as running:
+        assert running.stderr
+        asked = b""
+        while not asked.endswith(b": "):
+            asked += running.stderr.read(1) or pytest.fail(asked.decode())
+        os.write(master, TOKEN.encode() + b"\n")
+        out, err = running.communicate(timeout=60)
+    os.set_blocking(master, False)
+    try:
+        shown = os.read(master, 1000)
+    except BlockingIOError:
+        shown = b""
+    os.close(slave)
+    os.close(master)
+    assert running.returncode == 0, err
+    assert asked.decode().startswith(f"Token for {zoo.address}")
+    assert TOKEN.encode() not in shown + out + err
+    (draft,) = zoo.drafts
+    check_intact(zoo, draft, package)
+
+
 def test_command_without_server(package: Path) -> None:
     problem = command_mistake(package, "--send", "--server", NOWHERE)
     assert problem.startswith(f"error: {NOWHERE}: cannot be reached")
