@@ -23,6 +23,7 @@ from artifact_servers import (
     Handler,
     Hypha,
     Killed,
+    direct,
     fake_zoo,
     interrupt,
     real_hypha,
@@ -555,7 +556,7 @@ def test_pages() -> None:
     assert server_address("http://localhost:9000") == "http://localhost:9000"
     draft = "bioimage-io/affable-shark"
     assert page(ZOO, draft) == f"https://bioimage.io/#/upload?artifact_id={draft}&stage=true"
-    local = "http://127.0.0.1:1/bioimage-io/artifacts/affable-shark?stage=true"
+    local = "http://127.0.0.1:1/bioimage-io/artifacts/affable-shark?version=stage"
     assert page("http://127.0.0.1:1", draft) == local
 
 
@@ -724,7 +725,10 @@ def check_real(hypha: Hypha, plan: Plan) -> str:
 
 def real_upload(package: Path, hypha: Hypha, user: str = "ada") -> str:
     with ArtifactManager(hypha.address, hypha.tokens[user]) as manager:
-        return send(make_plan(package), manager).draft
+        sent = send(make_plan(package), manager)
+    with direct().open(sent.record) as answer:  # what a browser would get
+        assert json.load(answer)["manifest"]["status"] == "in-review"
+    return sent.draft
 
 
 @pytest.mark.hypha

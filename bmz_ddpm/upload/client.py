@@ -186,7 +186,7 @@ class ArtifactManager:
                 f"{self.server}: redirects ({why}), the token is not sent elsewhere",
                 "give --server the address at which it ends up, if you trust it",
             )
-        if code >= 500:
+        if code >= 500 or code == 429:  # 429: too many requests
             return UploadError(f"{self.server}: failed to {job} ({why})", AGAIN)
         return UploadError(
             f"{self.server}: refuses to {job} ({why})",

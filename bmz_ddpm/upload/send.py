@@ -92,7 +92,7 @@ def page(server: str, draft: str) -> str:
 def record(server: str, draft: str) -> str:
     """Return the web address of what the server stores about a draft."""
     workspace, alias = draft.split("/")
-    return f"{server}/{workspace}/artifacts/{alias}?stage=true"
+    return f"{server}/{workspace}/artifacts/{alias}?version=stage"
 
 
 def _resume(
