@@ -604,7 +604,7 @@ def test_command_sends(zoo: FakeZoo, package: Path) -> None:
     check_intact(zoo, draft, package)
     assert f"{draft}: {FILES} files are stored intact; it waits for its reviewers." in done.stdout
     workspace, alias = draft.split("/")
-    last = f"{zoo.address}/{workspace}/artifacts/{alias}?stage=true\n"
+    last = f"{zoo.address}/{workspace}/artifacts/{alias}?version=stage\n"
     assert done.stdout.endswith(last)
     assert TOKEN not in done.stdout + done.stderr + state_path(package).read_text()
 
