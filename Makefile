@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow zoo zoo-check clean
+.PHONY: demo test test-slow zoo zoo-check hypha test-hypha clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python packaging/demo.py demo
@@ -28,5 +28,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,test]'
 	touch $@
 
+# a real artifact manager on this machine, to which tests/test_upload.py uploads
+hypha: .venv-hypha/.ready
+
+test-hypha: $(VENV)/.ready .venv-hypha/.ready
+	$(BIN)/python -m pytest -m hypha
+
+.venv-hypha/.ready: packaging/environments/hypha.txt
+	$(PYTHON) -m venv .venv-hypha
+	.venv-hypha/bin/python -m pip install --quiet -r packaging/environments/hypha.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-hypha demo

@@ -8,6 +8,7 @@
         ├── DataError            an image, a pair, a folder
         ├── CheckpointError      a checkpoint that is not ours, or does not fit
         ├── ExportError          formats that disagree, a package that cannot be written
+        ├── UploadError          a package, a server or a token with which nothing can be sent
         └── MissingDependency    an optional package is not installed
 
 Everything else that is raised is a bug and keeps its full traceback.
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "MissingDependency",
+    "UploadError",
     "UserError",
     "did_you_mean",
 ]
@@ -60,6 +62,10 @@ class CheckpointError(UserError):
 
 class ExportError(UserError):
     """A model that cannot be written, or whose formats disagree."""
+
+
+class UploadError(UserError):
+    """A package that the zoo would not take, or a server or token that does not let us send it."""
 
 
 class MissingDependency(UserError):

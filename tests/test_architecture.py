@@ -22,7 +22,7 @@ RANK = {
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "cli": 7}
+RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "upload": 7, "cli": 8}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
@@ -31,6 +31,7 @@ OWNERS = {
     "bioimageio": {"package/build.py", "check/run.py"},
     "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
     "typer": {"cli"},
+    "httpx": {"upload/client.py"},
 }
 
 
@@ -116,7 +117,7 @@ def test_public_functions_have_docstrings() -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy")
+    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -90,10 +90,10 @@ def test_the_package_for_ilastik_gives_the_same_image(package: Path) -> None:
     for name in ("model", "model-ilastik"):
         done = run("bmz-ddpm", "predict", f"{name}.zip", str(RAW), "--out", name, cwd=folder)
         results[name] = [tifffile.imread(folder / line) for line in done.stdout.split()]
-    for core, ilastik in zip(*results.values(), strict=True):
+    # the entropy jumps where a rounding difference moves a sample into the next bin
+    for share, core, ilastik in zip((0, 0, 0.005), *results.values(), strict=True):
         assert core.shape == ilastik.shape == (512, 512)
-        assert np.mean(np.abs(core - ilastik) > 0.0255) < 0.005  # the entropy jumps by a bin
-    assert max(np.abs(a - b).max() for a, b in zip(*(r[:2] for r in results.values()))) < 0.0255
+        assert np.mean(np.abs(core - ilastik) > 0.0255) <= share
 
 
 def test_package_is_small_enough_to_share(package: Path) -> None:

@@ -86,6 +86,12 @@ class Package:
         return self._contents[name]
 
     @cached_property
+    def zipped_names(self) -> list[str]:
+        """Names of all files in the zip, in its order; empty for a folder."""
+        names = [] if self.root.is_dir() else _names_in_zip(self.root)
+        return [n for n in names if not n.endswith("/")]
+
+    @cached_property
     def torchscript(self) -> TorchScript | None:
         """What the TorchScript file says; None where there is none that can be read."""
         data = self.weights_file("torchscript")

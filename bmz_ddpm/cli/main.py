@@ -12,6 +12,7 @@ from .check import check
 from .export import export
 from .predict import predict
 from .train import train
+from .upload import upload
 
 app = typer.Typer(
     name="bmz-ddpm",
@@ -42,6 +43,7 @@ app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)
 app.command(epilog="Example: bmz-ddpm check cells.zip --for fiji --html report.html")(check)
+app.command(epilog="Example: bmz-ddpm upload cells.zip --send")(upload)
 app.command(epilog="Example: bmz-ddpm predict cells.zip raw.tif --out denoised")(predict)
 
 
