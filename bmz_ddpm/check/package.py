@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ class Package:
             yield from _sources(key, self.rdf.get(key), key in ("covers", "documentation"))
         for key in ("test_inputs", "test_outputs", "sample_inputs", "sample_outputs"):
             yield from _sources(key, self.rdf.get(key), True)
+        yield from _old_sources(self)
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -132,6 +134,18 @@ def _sources(where: str, value: Any, plain: bool) -> Iterator[tuple[str, str, st
             yield from _sources(f"{where}[{i}]", inner, plain)
     elif plain and isinstance(value, str):
         yield where, value, None
+
+
+def _old_sources(package: Package) -> Iterator[tuple[str, str, str | None]]:
+    """The files that format 0.4 names in a form of its own."""
+    attached = mapping(package.rdf.get("attachments")).get("files")
+    yield from _sources("attachments.files", attached, True)
+    for name, entry in package.weights.items():
+        for key, pattern in (("architecture", r"(.+\.py):\w+$"), ("dependencies", r"\w+:(.+)$")):
+            found = re.match(pattern, str(entry.get(key) or ""))
+            if found and isinstance(entry[key], str):
+                sha = entry.get(f"{key}_sha256")
+                yield f"weights.{name}.{key}", found[1], sha if isinstance(sha, str) else None
 
 
 def _read(root: Path, name: str) -> bytes | None:
