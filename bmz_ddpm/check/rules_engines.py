@@ -42,6 +42,31 @@ def fiji_knows_the_operators(package: Package) -> Iterator[Broken]:
         )
 
 
+@rule("torchscript-custom", blocks("ilastik", "qupath"))
+def operators_come_with_torch(package: Package) -> Iterator[Broken]:
+    """Those of a library are known only where somebody has imported it."""
+    yield from _custom_operators(package, harmless=False)
+
+
+@rule("torchscript-custom-core", blocks("core", "zoo"))
+def another_format_has_no_such_operators(package: Package) -> Iterator[Broken]:
+    """bioimageio.core tries one format after the other."""
+    others = {"pytorch_state_dict", "onnx"} & set(package.weights)
+    yield from _custom_operators(package, harmless=bool(others))
+
+
+def _custom_operators(package: Package, harmless: bool) -> Iterator[Broken]:
+    script = package.torchscript
+    if script and script.custom:
+        yield Broken(
+            "torchscript",
+            f"uses {', '.join(sorted(script.custom))}",
+            "PyTorch alone does not know it, so the file does not load",
+            "write this part with operators of torch and export again",
+            harmless=harmless,
+        )
+
+
 @rule("torchscript-parameters", warns("fiji", "ilastik", "qupath"))
 def torchscript_is_not_frozen(package: Package) -> Iterator[Broken]:
     """Constants stay behind when the model moves to a GPU."""

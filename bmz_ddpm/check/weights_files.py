@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from onnx import GraphProto
 
 _CALL = re.compile(r"\btorch\.(\w+)\(")
-_DEVICE = re.compile(r"""["'](cuda(?::\d+)?|cpu)["']""")
+#: Written as ops.torchvision.nms(…): operators that are not aten's.
+_OTHER_CALL = re.compile(r"\bops\.(\w+)\.(\w+)\(")
+#: Families that libtorch brings itself, apart from aten and prim, whose operators are listed.
+_BROUGHT_ALONG = {"_quantized", "mkldnn_prepacked", "onnx", "prepacked", "profiler"}
+_BROUGHT_ALONG |= {"quantization", "quantized", "sparse"}
+#: A bare "cuda" may be a comparison or the name of a class.
+_DEVICE = re.compile(r"""\btorch\.device\(["'](cuda(?::\d+)?|cpu)["']\)""")
+#: Who calls the function has every argument written out, so a default is never used.
+_DEFAULT_DEVICE = re.compile(r""":\s*(?:Device|Optional\[Device\])=torch\.device\([^()]*\)""")
 _NAMES = re.compile(r"__parameters__ = \[(.*?)\]", re.S)
 #: Written like operators in the archive, but part of the language.
 _LANGUAGE = {"device", "Generator", "dtype", "layout", "format"}
@@ -31,12 +39,15 @@ class TorchScript:
         Number of parameters that move to a GPU with the model; 0 after freezing.
     operators : set of str
         "aten::conv2d" …, without overloads.
+    custom : set of str
+        Those of them that libtorch does not bring along.
     devices : set of str
         Devices written into the code.
     """
 
     parameters: int
     operators: frozenset[str]
+    custom: frozenset[str]
     devices: frozenset[str]
 
 
@@ -55,7 +66,11 @@ def read_torchscript(data: bytes) -> TorchScript | None:
         return None
     parameters = sum(len(re.findall(r'"', n)) // 2 for n in _NAMES.findall(code))
     operators = {f"aten::{name}" for name in _CALL.findall(code) if name not in _LANGUAGE}
-    return TorchScript(parameters, frozenset(operators), frozenset(_DEVICE.findall(code)))
+    others = {c for c in _OTHER_CALL.findall(code) if c[0] not in _BROUGHT_ALONG}
+    operators |= {"::".join(c) for c in others}
+    custom = {"::".join(c) for c in others if c[0] not in ("aten", "prim")}
+    devices = _DEVICE.findall(_DEFAULT_DEVICE.sub("", code))
+    return TorchScript(parameters, *map(frozenset, (operators, custom, devices)))
 
 
 @cache
