@@ -21,6 +21,7 @@ from bmz_ddpm.check.package import open_package
 from bmz_ddpm.check.tensors import read_tensors
 from bmz_ddpm.check.verdict import check_package
 from bmz_ddpm.check.weights_files import read_torchscript
+from bmz_ddpm.errors import DataError
 
 __all__ = ["scripts"]  # a fixture
 
@@ -320,3 +321,31 @@ def test_entries_without_a_hash(single: Draft, tmp_path: Path) -> None:
     single.rdf |= {"training_data": None, "version": None, "git_repo": None}
     single.rdf["attachments"] = [entry("README.md")]
     assert findings(single, tmp_path / "model.zip") == []
+
+
+# --- damaged files -------------------------------------------------------------------------------
+
+
+def with_a_damaged_name(archive: bytes) -> bytes:
+    """Break the first file name in the list at the end of a zip file: it is no UTF-8 any more."""
+    end = archive.rindex(b"PK\5\6")
+    start = int.from_bytes(archive[end + 16 : end + 20], "little")
+    flags = start + 8  # says that names are UTF-8
+    changed = bytearray(archive)
+    changed[flags : flags + 2] = b"\x00\x08"
+    changed[start + 46] = 0xB7
+    return bytes(changed)
+
+
+def test_damaged_names_inside_weights(single: Draft, tmp_path: Path) -> None:
+    single.files["weights.pt"] = with_a_damaged_name(single.files["weights.pt"])
+    assert messages(single, tmp_path / "model.zip") == {
+        "weights.pt: holds no program, a TorchScript file is written by torch.jit.save"
+    }
+
+
+def test_damaged_names_inside_a_package(single: Draft, tmp_path: Path) -> None:
+    path = single.write(tmp_path / "model.zip")
+    path.write_bytes(with_a_damaged_name(path.read_bytes()))
+    with pytest.raises(DataError, match="is not a readable zip file"):
+        open_package(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,9 +14,10 @@ import yaml
 
 from ..errors import DataError
 from .tensors import Tensor, read_tensors
-from .weights_files import Onnx, TorchScript, read_onnx, read_torchscript
+from .weights_files import ZIP_ERRORS, Onnx, TorchScript, read_onnx, read_torchscript
 
 RDF = "rdf.yaml"
+_UNREADABLE: tuple[type[Exception], ...] = (*ZIP_ERRORS, OSError)
 OTHER_NAMES = ("bioimageio.yaml", "model.yaml")
 
 
@@ -158,7 +158,7 @@ def _read(root: Path, name: str) -> bytes | None:
             return path.read_bytes() if inside and path.is_file() else None
         with zipfile.ZipFile(root) as archive:
             return archive.read(name) if name in archive.namelist() else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise DataError(
             f"{root}: {name} cannot be unpacked ({error})", "download or export it again"
         ) from error
@@ -205,7 +205,7 @@ def _names_in_zip(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{path}: is not a readable zip file ({error})",
             "is the file complete? Download or export it again",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,6 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx import GraphProto
+
+#: All that zipfile was seen to raise at damaged files: a name that is no UTF-8 is a ValueError.
+ZIP_ERRORS: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 
 _CALL = re.compile(r"\btorch\.(\w+)\(")
 #: Written as ops.torchvision.nms(…): operators that are not aten's.
@@ -60,7 +75,7 @@ def read_torchscript(data: bytes) -> TorchScript | None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [n for n in archive.namelist() if "/code/" in n and n.endswith(".py")]
             code = "\n".join(archive.read(n).decode("utf-8", "replace") for n in names)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except ZIP_ERRORS:
         return None
     if not names:
         return None
