@@ -234,12 +234,33 @@ def test_operators_of_other_libraries(single: Draft, tmp_path: Path) -> None:
     assert messages(single, path) == {
         "torchscript: uses torchvision::nms, libtorch 1.13.1 and 2.0.0 do not both know it, "
         "so the file does not load",
+        "torchscript: uses torchvision::nms, PyTorch 2.5.1 and 2.7.0 do not both know it, so the "
+        "file does not load",
         "torchscript: uses torchvision::nms, PyTorch alone does not know it, so the file does "
         "not load",
     }
     assert verdict(single, path) == {"core", "zoo"}  # they have onnx
     del single.rdf["weights"]["onnx"]
     assert verdict(single, path) == set()
+
+
+@pytest.mark.parametrize(
+    ("operator", "runs"),
+    [
+        # Interpolation scripted by torch 2.13: nothing but bioimageio.core with a new torch.
+        ("_upsample_lanczos2d_aa", {"core", "qupath"}),
+        ("_batch_norm_with_update", {"core", "qupath", "ilastik", "zoo"}),
+    ],
+)
+def test_operators_of_a_later_torch(
+    operator: str, runs: set[str], single: Draft, tmp_path: Path
+) -> None:
+    files, path = single.files, tmp_path / "model.zip"
+    files["weights.pt"] = edited(files["weights.pt"], "torch.mul(", f"torch.{operator}(")
+    del single.rdf["weights"]["onnx"]
+    assert verdict(single, path) == runs
+    add_state_dict(single)
+    assert verdict(single, path) == runs | {"zoo"}
 
 
 @pytest.mark.parametrize("name", ["prim.min", "prim.is_mps", "quantized.add"])

@@ -100,6 +100,13 @@ def libtorch_operators() -> frozenset[str]:
     return frozenset(name.split(".")[0] for name in libtorch_schemas())
 
 
+@cache
+def later_operators() -> frozenset[str]:
+    """Return these, and those that came until PyTorch 2.5.1 and 2.7.0 both had them."""
+    later = (files(__package__) / "libtorch_operators_later.txt").read_text("utf-8").split()
+    return libtorch_operators() | frozenset(later)
+
+
 @dataclass(frozen=True)
 class Onnx:
     """What an ONNX file says about itself.
