@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +14,10 @@ import yaml
 
 from ..errors import DataError
 from .tensors import Tensor, read_tensors
-from .weights_files import Onnx, TorchScript, read_onnx, read_torchscript
+from .weights_files import ZIP_ERRORS, Onnx, TorchScript, read_onnx, read_torchscript
 
 RDF = "rdf.yaml"
+_UNREADABLE: tuple[type[Exception], ...] = (*ZIP_ERRORS, OSError)
 OTHER_NAMES = ("bioimageio.yaml", "model.yaml")
 
 
@@ -114,6 +115,7 @@ class Package:
             yield from _sources(key, self.rdf.get(key), key in ("covers", "documentation"))
         for key in ("test_inputs", "test_outputs", "sample_inputs", "sample_outputs"):
             yield from _sources(key, self.rdf.get(key), True)
+        yield from _old_sources(self)
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -140,6 +142,18 @@ def _sources(where: str, value: Any, plain: bool) -> Iterator[tuple[str, str, st
         yield where, value, None
 
 
+def _old_sources(package: Package) -> Iterator[tuple[str, str, str | None]]:
+    """The files that format 0.4 names in a form of its own."""
+    attached = mapping(package.rdf.get("attachments")).get("files")
+    yield from _sources("attachments.files", attached, True)
+    for name, entry in package.weights.items():
+        for key, pattern in (("architecture", r"(.+\.py):\w+$"), ("dependencies", r"\w+:(.+)$")):
+            found = re.match(pattern, str(entry.get(key) or ""))
+            if found and isinstance(entry[key], str):
+                sha = entry.get(f"{key}_sha256")
+                yield f"weights.{name}.{key}", found[1], sha if isinstance(sha, str) else None
+
+
 def _read(root: Path, name: str) -> bytes | None:
     if "\0" in name:
         return None
@@ -150,7 +164,7 @@ def _read(root: Path, name: str) -> bytes | None:
             return path.read_bytes() if inside and path.is_file() else None
         with zipfile.ZipFile(root) as archive:
             return archive.read(name) if name in archive.namelist() else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise DataError(
             f"{root}: {name} cannot be unpacked ({error})", "download or export it again"
         ) from error
@@ -197,7 +211,7 @@ def _names_in_zip(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{path}: is not a readable zip file ({error})",
             "is the file complete? Download or export it again",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .findings import ALL, Broken, blocks, rule, warns
 from .jdll import weights_choice
 from .package import Package
-from .weights_files import libtorch_operators
+from .weights_files import later_operators, libtorch_operators
 
 RANDOM_TORCH = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli"}
 #: Newest that Fiji's ONNX Runtime 1.13.1 and the zoo's 1.20.1 read.
@@ -40,6 +40,59 @@ def fiji_knows_the_operators(package: Package) -> Iterator[Broken]:
             "write this part with older operators and export again",
             harmless=weights_choice(package) != "torchscript",
         )
+
+
+@rule("torchscript-operators-ilastik", blocks("ilastik"))
+def ilastik_knows_the_operators(package: Package) -> Iterator[Broken]:
+    """ilastik 1.4.2 has PyTorch 2.7, and takes TorchScript where there is one."""
+    yield from _unknown(_too_new(package), _TOO_NEW, False)
+
+
+@rule("torchscript-operators-zoo", blocks("zoo"))
+def zoo_knows_the_operators(package: Package) -> Iterator[Broken]:
+    """BioEngine has PyTorch 2.5.1, and tries one format after the other."""
+    yield from _unknown(_too_new(package), _TOO_NEW, _has_others(package))
+
+
+@rule("torchscript-operators-qupath", warns("qupath"))
+def qupath_may_know_the_operators(package: Package) -> Iterator[Broken]:
+    """Which PyTorch it has depends on its version and on what people installed."""
+    yield from _unknown(_too_new(package) - _custom(package), _TOO_NEW, False)
+
+
+@rule("torchscript-custom", blocks("qupath"))
+def operators_come_with_torch(package: Package) -> Iterator[Broken]:
+    """Those of a library are known only where somebody has imported it."""
+    yield from _unknown(_custom(package), _CUSTOM, False)
+
+
+@rule("torchscript-custom-core", blocks("core"))
+def core_knows_the_operators(package: Package) -> Iterator[Broken]:
+    """The same for bioimageio.core, which runs with any PyTorch and tries every format."""
+    yield from _unknown(_custom(package), _CUSTOM, _has_others(package))
+
+
+_TOO_NEW = "PyTorch 2.5.1 and 2.7.0 do not both know it, so the file does not load"
+_CUSTOM = "PyTorch alone does not know it, so the file does not load"
+
+
+def _unknown(operators: Iterable[str], because: str, harmless: bool) -> Iterator[Broken]:
+    names = ", ".join(sorted(operators))
+    if names:
+        fix = "write this part with older operators and export again"
+        yield Broken("torchscript", f"uses {names}", because, fix, harmless)
+
+
+def _too_new(package: Package) -> frozenset[str]:
+    return package.torchscript.operators - later_operators() if package.torchscript else frozenset()
+
+
+def _custom(package: Package) -> frozenset[str]:
+    return package.torchscript.custom if package.torchscript else frozenset()
+
+
+def _has_others(package: Package) -> bool:
+    return bool({"pytorch_state_dict", "onnx"} & set(package.weights))
 
 
 @rule("torchscript-parameters", warns("fiji", "ilastik", "qupath"))

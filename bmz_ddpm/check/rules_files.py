@@ -14,14 +14,18 @@ MOST_COVER_BYTES = 500_000
 
 @rule("weights-missing", ALL)
 def weights_are_there(package: Package) -> Iterator[Broken]:
-    """Every file that the weights name."""
-    yield from (m for m in _missing(package) if m.thing.startswith("weights"))
+    """The weights themselves."""
+    yield from (m for m in _missing(package) if _is_weights(m))
 
 
 @rule("file-missing", blocks("core", "ilastik", "zoo"))
 def files_are_there(package: Package) -> Iterator[Broken]:
     """All others, which bioimageio.core wants to see before it opens a package."""
-    yield from (m for m in _missing(package) if not m.thing.startswith("weights"))
+    yield from (m for m in _missing(package) if not _is_weights(m))
+
+
+def _is_weights(missing: Broken) -> bool:
+    return missing.thing.startswith("weights.") and missing.thing.count(".") == 1
 
 
 def _missing(package: Package) -> Iterator[Broken]:

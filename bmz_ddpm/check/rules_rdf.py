@@ -11,6 +11,7 @@ from .package import RDF, Package, mapping, sequence
 
 _VERSION = re.compile(r"0\.(4|5)\.(\d+)$")
 _NAME = re.compile(r"[a-zA-Z0-9_+\- ()]+$")
+SHORTEST_NAME, LONGEST_NAME = 5, 128
 _OLD_READERS = blocks("fiji", "ilastik", "qupath", "zoo")
 
 
@@ -59,6 +60,20 @@ def name_has_plain_letters(package: Package) -> Iterator[Broken]:
             name or "is missing",
             "only letters, digits, spaces and _ + - ( ) are allowed",
             "choose a name with these characters",
+        )
+
+
+@rule("name-length", blocks("core", "ilastik", "zoo"))
+def name_has_a_fair_length(package: Package) -> Iterator[Broken]:
+    """Format 0.5 counts the letters."""
+    name = str(package.rdf.get("name", ""))
+    new = str(package.rdf.get("format_version")).startswith("0.5")
+    if new and _NAME.match(name) and not SHORTEST_NAME <= len(name) <= LONGEST_NAME:
+        yield Broken(
+            "name",
+            f"has {len(name)} letters",
+            f"{SHORTEST_NAME} to {LONGEST_NAME} are allowed",
+            "choose a longer name" if len(name) < SHORTEST_NAME else "choose a shorter name",
         )
 
 

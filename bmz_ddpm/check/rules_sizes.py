@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .findings import Broken, Severity, blocks, rule, warns
+from .findings import Broken, blocks, rule, warns
 from .jdll import halo_of
 from .package import Package
-
-_FIXED_OUTPUT: dict[str, Severity] = {"fiji": "blocks", "core": "warns", "ilastik": "warns"}
 
 
 @rule("min-and-step", blocks("fiji"))
@@ -94,7 +92,7 @@ def something_is_left_of_a_tile(package: Package) -> Iterator[Broken]:
                 )
 
 
-@rule("output-size", _FIXED_OUTPUT)
+@rule("output-size", warns("core", "ilastik"))
 def outputs_follow_the_input(package: Package) -> Iterator[Broken]:
     """A number here cannot stand for an image of many tiles."""
     for tensor in package.outputs:
@@ -104,6 +102,21 @@ def outputs_follow_the_input(package: Package) -> Iterator[Broken]:
                     f"{tensor.place}, axis {axis.id}",
                     f"size {axis.size or 'not given'}",
                     "images larger than a tile do not fit",
+                    "write size: {tensor_id: …, axis_id: …} with the input's names",
+                )
+
+
+@rule("output-size-fiji", blocks("fiji"))
+def fiji_can_scale_the_outputs(package: Package) -> Iterator[Broken]:
+    """JDLL scales a number by image / tile: right only if it is the size of the input's tile."""
+    sizes = {a.id: a.size for t in package.inputs[:1] for a in t.plane}
+    for tensor in package.outputs:
+        for axis in tensor.plane:
+            if axis.reference is None and (not axis.size or axis.size != sizes.get(axis.id)):
+                yield Broken(
+                    f"{tensor.place}, axis {axis.id}",
+                    f"size {axis.size or 'not given'}",
+                    "Fiji cannot tell the size of the result from it",
                     "write size: {tensor_id: …, axis_id: …} with the input's names",
                 )
 

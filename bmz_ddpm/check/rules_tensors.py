@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .findings import ALL, Broken, blocks, rule, warns
 from .package import Package, mapping
+from .tensors import Axis, Tensor
 
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Pre- and postprocessing steps that format 0.5 had when ilastik 1.4.2 was made, and new ones.
+KNOWN_STEPS = {"binarize", "clip", "ensure_dtype", "fixed_zero_mean_unit_variance"}
+KNOWN_STEPS |= {"scale_linear", "scale_mean_variance", "scale_range", "sigmoid", "softmax"}
+KNOWN_STEPS |= {"stardist_postprocessing", "zero_mean_unit_variance"}
+NEW_STEPS = {"cellpose_flow_dynamics", "custom"}
 #: Computed from the image at hand, so every tile or plane gets other numbers.
 STATISTICS = {"zero_mean_unit_variance", "scale_range", "scale_mean_variance"}
 
@@ -128,28 +138,73 @@ def has_sample_tensors(package: Package) -> Iterator[Broken]:
             )
 
 
-@rule("test-tensor-size", warns("zoo", "core"))
-def test_outputs_are_not_almost_zero(package: Package) -> Iterator[Broken]:
-    """Newer libraries refuse outputs that any model would match."""
+@rule("test-tensor-file", blocks("core", "ilastik", "zoo"))
+def test_tensors_are_arrays(package: Package) -> Iterator[Broken]:
+    """Files of numpy."""
+    for tensor in package.tensors:
+        source, values = _test_tensor(package, tensor)
+        if source and values is None:
+            yield Broken(source, "cannot be read", "it is a .npy file", "write it again")
+
+
+@rule("test-tensor-size", blocks("core", "ilastik", "zoo"))
+def test_tensors_are_not_almost_zero(package: Package) -> Iterator[Broken]:
+    """Any model would match them: bioimageio.core calls such a package invalid."""
     import numpy as np
 
-    for tensor in package.outputs:
-        source = mapping(tensor.raw.get("test_tensor")).get("source")
-        data = package.read(source) if isinstance(source, str) and "://" not in source else None
-        if data is None:
+    for tensor in package.tensors:
+        source, values = _test_tensor(package, tensor)
+        if values is None or not values.size or values.dtype.kind not in "fiu":
             continue
-        try:
-            values = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, OSError, EOFError):
-            yield Broken(str(source), "cannot be read", "it is a .npy file", "write it again")
-            continue
-        if values.size and values.dtype.kind == "f" and float(np.abs(values).max()) < 1e-4:
+        if float(np.abs(values.astype(np.float64)).max()) < 1e-4:
             yield Broken(
-                str(source),
+                source,
                 "holds no value above 0.0001",
                 "a test on it shows nothing and is refused",
                 "choose a test image on which the model does something",
             )
+
+
+@rule("test-tensor-shape", blocks("core", "ilastik", "zoo"))
+def test_tensors_have_the_described_shape(package: Package) -> Iterator[Broken]:
+    """bioimageio.core compares them with the axes before it opens a package."""
+    for tensor in package.tensors:
+        source, values = _test_tensor(package, tensor)
+        if values is None or not tensor.axes:
+            continue
+        fits = len(values.shape) == len(tensor.axes) and all(
+            _fits(axis, length) for axis, length in zip(tensor.axes, values.shape, strict=True)
+        )
+        if not fits:
+            yield Broken(
+                source,
+                f"has the shape {' x '.join(map(str, values.shape))}",
+                f"the axes of {tensor.place} do not allow it",
+                "correct the axes, or save a test tensor that fits",
+            )
+
+
+def _fits(axis: Axis, length: int) -> bool:
+    if axis.size is not None:
+        return length == axis.size
+    if axis.min is None or axis.reference:
+        return True
+    return length >= axis.min and (length - axis.min) % (axis.step or 1) == 0
+
+
+def _test_tensor(package: Package, tensor: Tensor) -> tuple[str, np.ndarray | None]:
+    """Return name and content of a test tensor of format 0.5: "" without one, None if broken."""
+    import numpy as np
+
+    source = mapping(tensor.raw.get("test_tensor")).get("source")
+    data = package.read(source) if isinstance(source, str) and "://" not in source else None
+    if data is None:
+        return "", None
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, MemoryError):
+        return str(source), None
+    return str(source), values if isinstance(values, np.ndarray) else None
 
 
 @rule("batch-and-channel", warns("core", "fiji"))
@@ -171,8 +226,8 @@ def outputs_keep_batch_and_channel(package: Package) -> Iterator[Broken]:
 def no_statistics_of_the_image(package: Package) -> Iterator[Broken]:
     """Each tile would be scaled by its own numbers."""
     for tensor in package.tensors:
-        for name, _ in tensor.processing:
-            if name in STATISTICS:
+        for name, kwargs in tensor.processing:
+            if _from_the_image(name, kwargs):
                 yield Broken(
                     tensor.place,
                     f"{name} is computed from the image at hand",
@@ -181,12 +236,44 @@ def no_statistics_of_the_image(package: Package) -> Iterator[Broken]:
                 )
 
 
+def _from_the_image(name: str, kwargs: dict[str, Any]) -> bool:
+    return name in STATISTICS and kwargs.get("mode") != "fixed"  # so format 0.4 says constants
+
+
+@rule("processing-known", blocks("core", "ilastik", "zoo"))
+def steps_have_known_names(package: Package) -> Iterator[Broken]:
+    """An unknown step makes the whole description invalid."""
+    for tensor in package.tensors:
+        for name, _ in tensor.processing:
+            if name not in KNOWN_STEPS | NEW_STEPS:
+                yield Broken(
+                    tensor.place,
+                    f"{name} is no processing step",
+                    "descriptions with unknown steps are refused",
+                    f"use one of {', '.join(sorted(KNOWN_STEPS))}",
+                )
+
+
+@rule("processing-new", blocks("ilastik"))
+def steps_are_old_enough(package: Package) -> Iterator[Broken]:
+    """bioimageio.core 0.10.2 in ilastik 1.4.2 does not know the newest."""
+    for tensor in package.tensors:
+        for name, _ in tensor.processing:
+            if name in NEW_STEPS:
+                yield Broken(
+                    tensor.place,
+                    name,
+                    "ilastik's bioimageio.core 0.10 refuses a description with this step",
+                    "compute it inside the model",
+                )
+
+
 @rule("processing-fiji", warns("fiji"))
 def no_processing_in_fiji(package: Package) -> Iterator[Broken]:
     """JDLL's own versions of these steps differ for planes and channels."""
     for tensor in package.tensors:
-        for name, _ in tensor.processing:
-            if name not in STATISTICS and name != "ensure_dtype":
+        for name, kwargs in tensor.processing:
+            if not _from_the_image(name, kwargs) and name != "ensure_dtype":
                 yield Broken(
                     tensor.place,
                     f"{name} is done by the program",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .architecture import TORCHVISION, WITH_CORE, WITH_ILASTIK, WITH_ZOO, libraries
 from .findings import ALL, Broken, blocks, rule, warns
 from .jdll import VERSION_KEYS, weights_choice
 from .package import Package
@@ -99,6 +100,52 @@ def state_dict_has_its_architecture(package: Package) -> Iterator[Broken]:
             "has no architecture",
             "the numbers alone cannot be run",
             "add the Python file that builds the network",
+        )
+
+
+@rule("architecture-core", blocks("core"))
+def core_has_the_libraries(package: Package) -> Iterator[Broken]:
+    """A network that is built by somebody's library."""
+    yield from _absent(
+        package, WITH_CORE | {TORCHVISION}, "bioimageio.core", ("torchscript", "onnx")
+    )
+
+
+@rule("architecture-ilastik", blocks("ilastik"))
+def ilastik_has_the_libraries(package: Package) -> Iterator[Broken]:
+    """The same for ilastik, which people do not install into."""
+    yield from _absent(package, WITH_ILASTIK, "ilastik", ("torchscript",))
+
+
+@rule("architecture-zoo", blocks("zoo"))
+def zoo_has_the_libraries(package: Package) -> Iterator[Broken]:
+    """The same for BioEngine, which has a few more."""
+    yield from _absent(package, WITH_ZOO, "the zoo's BioEngine", ("torchscript", "onnx"))
+
+
+def _absent(
+    package: Package, present: set[str], program: str, others: tuple[str, ...]
+) -> Iterator[Broken]:
+    absent = sorted(libraries(package) - present)
+    if absent:
+        yield Broken(
+            "weights.pytorch_state_dict.architecture",
+            f"needs {', '.join(absent)}",
+            f"{program} does not bring this along",
+            "add torchscript, or use only torch and numpy in the architecture file",
+            harmless=any(name in package.weights for name in others),
+        )
+
+
+@rule("architecture-torchvision", warns("core"))
+def core_may_lack_torchvision(package: Package) -> Iterator[Broken]:
+    """bioimageio.core brings it as an extra only."""
+    if TORCHVISION in libraries(package):
+        yield Broken(
+            "weights.pytorch_state_dict.architecture",
+            f"needs {TORCHVISION}",
+            "bioimageio.core installs it only as part of bioimageio.core[pytorch]",
+            "use only torch and numpy in the architecture file",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,8 +140,9 @@ def _old_axes(letters: str, raw: dict[str, Any]) -> list[Axis]:
         if isinstance(shape, list):
             found.append(Axis(name, kind, at(shape, i), halo=halo, channels=channels))
         elif isinstance(shape, dict) and "reference_tensor" in shape:
-            reference = str(shape["reference_tensor"]), name
-            found.append(Axis(name, kind, reference=reference, halo=halo, channels=channels))
+            fixed = _old_output_size(shape, i)
+            reference = None if fixed else (str(shape["reference_tensor"]), name)
+            found.append(Axis(name, kind, fixed, reference=reference, halo=halo, channels=channels))
         else:
             low = at(shape.get("min"), i) if isinstance(shape, dict) else None
             step = at(shape.get("step"), i) if isinstance(shape, dict) else None
@@ -148,3 +150,13 @@ def _old_axes(letters: str, raw: dict[str, Any]) -> list[Axis]:
             low, step = (None, None) if fixed is not None else (low, step)
             found.append(Axis(name, kind, fixed, low, step, halo=halo, channels=channels))
     return found
+
+
+def _old_output_size(shape: dict[str, Any], i: int) -> int | None:
+    """Return the size of an output's axis that follows no input: its scale is 0 or none."""
+    scale, offset = (v if isinstance(v := shape.get(k), list) else [] for k in ("scale", "offset"))
+    if i >= min(len(scale), len(offset)) or scale[i]:
+        return None
+    half = offset[i]
+    known = isinstance(half, int | float) and math.isfinite(half)
+    return int(2 * half) or None if known else None

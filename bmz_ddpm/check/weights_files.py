@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,8 +16,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnx import GraphProto
 
+#: All that zipfile was seen to raise at damaged files: a name that is no UTF-8 is a ValueError.
+ZIP_ERRORS: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+
 _CALL = re.compile(r"\btorch\.(\w+)\(")
-_DEVICE = re.compile(r"""["'](cuda(?::\d+)?|cpu)["']""")
+#: Written as ops.torchvision.nms(…): operators that are not aten's.
+_OTHER_CALL = re.compile(r"\bops\.(\w+)\.(\w+)\(")
+#: Families that libtorch brings itself, apart from aten and prim, whose operators are listed.
+_BROUGHT_ALONG = {"_quantized", "mkldnn_prepacked", "onnx", "prepacked", "profiler"}
+_BROUGHT_ALONG |= {"quantization", "quantized", "sparse"}
+#: A bare "cuda" may be a comparison or the name of a class.
+_DEVICE = re.compile(r"""\btorch\.device\(["'](cuda(?::\d+)?|cpu)["']\)""")
+#: Who calls the function has every argument written out, so a default is never used.
+_DEFAULT_DEVICE = re.compile(r""":\s*(?:Device|Optional\[Device\])=torch\.device\([^()]*\)""")
 _NAMES = re.compile(r"__parameters__ = \[(.*?)\]", re.S)
 #: Written like operators in the archive, but part of the language.
 _LANGUAGE = {"device", "Generator", "dtype", "layout", "format"}
@@ -31,12 +54,15 @@ class TorchScript:
         Number of parameters that move to a GPU with the model; 0 after freezing.
     operators : set of str
         "aten::conv2d" …, without overloads.
+    custom : set of str
+        Those of them that libtorch does not bring along.
     devices : set of str
         Devices written into the code.
     """
 
     parameters: int
     operators: frozenset[str]
+    custom: frozenset[str]
     devices: frozenset[str]
 
 
@@ -49,13 +75,17 @@ def read_torchscript(data: bytes) -> TorchScript | None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [n for n in archive.namelist() if "/code/" in n and n.endswith(".py")]
             code = "\n".join(archive.read(n).decode("utf-8", "replace") for n in names)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except ZIP_ERRORS:
         return None
     if not names:
         return None
     parameters = sum(len(re.findall(r'"', n)) // 2 for n in _NAMES.findall(code))
     operators = {f"aten::{name}" for name in _CALL.findall(code) if name not in _LANGUAGE}
-    return TorchScript(parameters, frozenset(operators), frozenset(_DEVICE.findall(code)))
+    others = {c for c in _OTHER_CALL.findall(code) if c[0] not in _BROUGHT_ALONG}
+    operators |= {"::".join(c) for c in others}
+    custom = {"::".join(c) for c in others if c[0] not in ("aten", "prim")}
+    devices = _DEVICE.findall(_DEFAULT_DEVICE.sub("", code))
+    return TorchScript(parameters, *map(frozenset, (operators, custom, devices)))
 
 
 @cache
@@ -68,6 +98,13 @@ def libtorch_schemas() -> frozenset[str]:
 def libtorch_operators() -> frozenset[str]:
     """Return their names without overloads."""
     return frozenset(name.split(".")[0] for name in libtorch_schemas())
+
+
+@cache
+def later_operators() -> frozenset[str]:
+    """Return these, and those that came until PyTorch 2.5.1 and 2.7.0 both had them."""
+    later = (files(__package__) / "libtorch_operators_later.txt").read_text("utf-8").split()
+    return libtorch_operators() | frozenset(later)
 
 
 @dataclass(frozen=True)
