@@ -8,7 +8,8 @@
         ├── DataError            an image, a pair, a folder
         ├── CheckpointError      a checkpoint that is not ours, or does not fit
         ├── ExportError          formats that disagree, a package that cannot be written
-        └── MissingDependency    an optional package is not installed
+        ├── MissingDependency    an optional package is not installed
+        └── EnvironmentUnusable  a separate Python environment that cannot be made or used
 
 Everything else that is raised is a bug and keeps its full traceback.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "EnvironmentUnusable",
     "ExportError",
     "MissingDependency",
     "UserError",
@@ -70,6 +72,10 @@ class MissingDependency(UserError):
             f"{job} needs {module}, which is not installed",
             f"pip install 'bmz-ddpm[{extra}]'",
         )
+
+
+class EnvironmentUnusable(UserError):
+    """A separate Python environment that cannot be made or used."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -26,7 +26,8 @@ from bmz_ddpm.check.findings import CONSUMERS, RULES, search_all
 from bmz_ddpm.check.ilastik import ilastik_tiles
 from bmz_ddpm.check.jdll import fiji_tiles, hash_order, string_hash, weights_choice
 from bmz_ddpm.check.package import Package, open_package
-from bmz_ddpm.check.report import to_html, to_text
+from bmz_ddpm.check.page import to_html
+from bmz_ddpm.check.report import to_text
 from bmz_ddpm.check.verdict import Report, check_package
 from bmz_ddpm.check.weights_files import libtorch_operators, libtorch_schemas, read_torchscript
 from bmz_ddpm.errors import DataError

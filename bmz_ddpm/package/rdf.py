@@ -170,10 +170,11 @@ def _tolerances(output_scale: float) -> list[dict[str, Any]]:
             "absolute_tolerance": ABSOLUTE * output_scale,
             "mismatched_elements_per_million": 0,
         },
-        {  # a rounding difference moves a sample into the next 8-bit bin now and then
+        {  # a rounding difference moves a sample into the next 8-bit bin now and then;
+            # ilastik 1.4.2 finds a package with more than 1000 per million invalid
             "output_ids": ["entropy"],
             "relative_tolerance": 1e-3,
             "absolute_tolerance": 1e-3,
-            "mismatched_elements_per_million": 5000,
+            "mismatched_elements_per_million": 1000,
         },
     ]
