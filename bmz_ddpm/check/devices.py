@@ -118,12 +118,13 @@ def _timed(
     seconds = time.perf_counter() - start
     outputs = compare(job, results, weights_format)
     from_cpu = compare(job, results, weights_format, expected)
+    detail = f"{seconds:.2f} s after a warm-up run; {in_words(outputs)}"
+    detail += f"; {in_words(from_cpu, 'the CPU')}"
     for output, other in zip(outputs, from_cpu, strict=True):
         output["within"] = output.get("within", True) and other["within"]
-    detail = f"{seconds:.2f} s after a warm-up run; {in_words(outputs)}"
     return {
         "engine": f"{weights_format} on {device}",
         "seconds": seconds,
         "outputs": outputs,
-        "detail": f"{detail}; {in_words(from_cpu, 'the CPU')}",
+        "detail": detail,
     }

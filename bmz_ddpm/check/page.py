@@ -128,7 +128,8 @@ def _runs(report: Report) -> list[str]:
     if not outcomes:
         return [*parts, f"<p>{_mark('open', '– nothing')} The answer comes from rules alone.</p>"]
     parts.append(
-        '<table class="runs"><thead><tr><th>Run</th><th>Result</th><th>Seen</th></tr></thead><tbody>'
+        '<table class="runs"><thead><tr><th>Run</th><th>Result</th><th>Seen</th></tr>'
+        "</thead><tbody>"
     )
     order = list(_MARKS)
     for key in sorted(outcomes, key=lambda k: order.index(outcomes[k].state)):

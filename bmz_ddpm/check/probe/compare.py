@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def compare(
     if len(results) != len(outputs):
         raise ValueError(f"the file returns {len(results)} outputs, rdf.yaml names {len(outputs)}")
     found = []
-    for i, (output, result) in enumerate(zip(outputs, results)):
+    for i, (output, result) in enumerate(zip(outputs, results, strict=True)):
         values = np.asarray(result)
         if not np.isfinite(values).all():
             raise ValueError(f"{output['place']} holds NaN or infinity")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from .compare import Job, NotRun, compare, in_words, inputs_of, weights_of
 
-Engine = Callable[[Sequence[Any]], "list[Any]"]
+Engine = Callable[[Sequence[Any]], list[Any]]
 
 
 def load_torchscript(job: Job, device: str) -> Engine:
@@ -44,7 +45,7 @@ def load_onnx(job: Job, provider: str = "CPUExecutionProvider") -> Engine:
     def run(arrays: Sequence[Any]) -> list[Any]:
         if len(names) != len(arrays):
             raise ValueError(f"the file has {len(names)} inputs, rdf.yaml names {len(arrays)}")
-        results: list[Any] = session.run(None, dict(zip(names, arrays)))
+        results: list[Any] = session.run(None, dict(zip(names, arrays, strict=True)))
         return results
 
     return run
