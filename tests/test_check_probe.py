@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
-from test_check import Draft, many, npy, scripts, single
+from test_check import Draft, many, npy, places, scripts, single
 
 from bmz_ddpm.check.job import job_of
-from bmz_ddpm.check.package import open_package
+from bmz_ddpm.check.package import Package, open_package
 from bmz_ddpm.check.probe.blocks import mirrored, predict_by_blocks
 from bmz_ddpm.check.probe.compare import compare, in_words, tolerance_of
 from bmz_ddpm.check.verdict import check_package
@@ -182,3 +184,21 @@ def test_folder_keeps_its_files(single: Draft, tmp_path: Path) -> None:
     with job_of(open_package(tmp_path / "rdf.yaml")) as job:
         assert job["weights"]["onnx"] == str((tmp_path / "weights.onnx").resolve())
         assert job["package"] == str((tmp_path / "rdf.yaml").resolve())
+
+
+def test_no_value_in_an_rdf_can_crash_a_job(many: Draft, tmp_path: Path) -> None:
+    """Every value in turn becomes something that it should not be; JSON must take the job."""
+    many.rdf["config"]["bmz_ddpm"] = {"intensity": {"low": 0.0, "high": 9.0}}
+    for name, data in many.contents().items():
+        (tmp_path / name).write_bytes(data)
+    good = open_package(tmp_path).rdf
+    for *way, last in places(good):
+        for wrong in (None, 0, "x", "a\0b", [], {}, [1, ["y"], {"z": 1}]):
+            rdf = copy.deepcopy(good)
+            inner = rdf
+            for key in way:
+                inner = inner[key]
+            inner[last] = wrong
+            with job_of(Package(tmp_path, "rdf.yaml", rdf)) as job:
+                json.dumps(job, allow_nan=False)
+                assert tolerance_of(job, "denoised", "onnx")

@@ -147,8 +147,9 @@ def _make(pins: Pins, folder: Path, say: Say) -> None:
         _require_done(pins, _command([python, "-m", "venv", str(part)]))
         inside = [str(python_in(part)), "-m", "pip", "--disable-pip-version-check"]
         _require_done(pins, _command([*inside, "install", "--quiet", *pins.requirements]))
-        shutil.rmtree(folder, ignore_errors=True)  # a folder without an interpreter
-        os.replace(part, folder)
+        if not python_in(folder).exists():  # unless another process was faster
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(part, folder)
     except OSError as error:
         raise EnvironmentUnusable(
             f"{folder}: cannot be written ({error.strerror})", "free some space, then repeat"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 from .findings import CONSUMERS, Finding
 from .outcomes import Outcome
@@ -28,15 +29,14 @@ def to_html(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}: where it runs</title><style>{style}</style></head><body>",
         f"<h1>Where does “{title}” run?</h1>",
-        f'<p class="about">{escape(report.package)} · checked {escape(report.made)} with bmz-ddpm '
-        f"{escape(report.version)}</p>",
+        f'<p class="about">{escape(Path(report.package).resolve().name)} · '
+        f"checked {escape(report.made)} with bmz-ddpm {escape(report.version)}</p>",
         *_answer(report),
         *_summary(report.verdicts),
         *_problems(report.verdicts),
         *_runs(report),
         *_notes(report.verdicts),
-        f"<footer>{escape(basis(report))} The desktop programs themselves were not started.",
-        "</footer>",
+        "<footer>Fiji, ilastik and QuPath themselves were not started.</footer>",
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
@@ -58,7 +58,10 @@ def _answer(report: Report) -> list[str]:
     lines = [("Runs in:", good), ("Does not run in:", bad)]
     words = " ".join(f"<b>{head}</b> {_programs(names)}." for head, names in lines if names)
     kind, sign = ("no", "✗") if bad else ("yes", "✓")
-    return [f'<p class="answer {kind}">{sign} {words}</p>']
+    return [
+        f'<p class="answer {kind}">{sign} {words}</p>',
+        f'<p class="about">{escape(basis(report))}</p>',
+    ]
 
 
 def _summary(verdicts: list[Verdict]) -> list[str]:

@@ -80,16 +80,17 @@ def eager(package: Package, checkpoint: Path) -> dict[str, Any]:
     from bmz_ddpm.runtime.backends import torch_backend
     from bmz_ddpm.train.checkpoint import Checkpoint
 
-    settings = SamplerSettings(**package.config["bmz_ddpm"]["sampler"])
+    sampler = package.config.get("bmz_ddpm", {}).get("sampler")
+    if sampler is None or len(package.outputs) != 3:
+        detail = "the training code has three outputs, and its sampler must be named in the rdf"
+        return {"run": "training code", "state": "not run", "detail": detail}
+    settings = SamplerSettings(**sampler)
     backend = torch_backend(Checkpoint.load(checkpoint).sampler(settings), "cpu")
     with job_of(package) as job:
         image = np.load(job["inputs"][0])
         start = time.perf_counter()
         results = backend(image)
         seconds = time.perf_counter() - start
-        if len(job["outputs"]) == 1:
-            detail = "the training code has three outputs, the package one"
-            return {"run": "eager", "state": "not run", "detail": detail}
         outputs = compare.compare(job, results, "pytorch_state_dict")
     import torch
 
@@ -121,7 +122,9 @@ def measure(path: Path, checkpoint: Path | None) -> str:
             continue
         rows += [(name, record) for record in done["records"]]
     sampler = package.config.get("bmz_ddpm", {}).get("sampler", {})
-    words = f"{sampler['num_steps']} steps x {sampler['num_samples']} samples, " if sampler else ""
+    words = (
+        f"{sampler['num_steps']} x {sampler['num_samples']} (steps x samples), " if sampler else ""
+    )
     threads = os.environ.get("OMP_NUM_THREADS", "default")
     head = (
         f"**{package.rdf.get('name', path.name)}** ({words}OMP_NUM_THREADS {threads}; differences "
