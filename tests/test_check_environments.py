@@ -22,6 +22,7 @@ from bmz_ddpm.check import environments, probe
 from bmz_ddpm.check.environments import ENVIRONMENTS, Pins, load_pins, run_in_environments
 from bmz_ddpm.check.outcomes import Outcome
 from bmz_ddpm.check.package import open_package
+from bmz_ddpm.check.report import to_dict, to_text
 from bmz_ddpm.check.verdict import check_package
 from bmz_ddpm.errors import ConfigError
 
@@ -101,6 +102,8 @@ def test_unknown_environment() -> None:
         load_pins("fiji-odl")
     assert error.value.problem == "--env fiji-odl: unknown (did you mean 'fiji-old'?)"
     assert error.value.fix == "choose zoo, ilastik, fiji, fiji-old"
+    with pytest.raises(ConfigError, match="--env fuji: unknown"):
+        check_package(Path("not opened"), environments=["zoo", "fuji"])
 
 
 def test_probe_needs_nothing_of_ours() -> None:
@@ -175,6 +178,10 @@ def test_what_fiji_does_not_take_does_no_harm(
     assert [o.state for o in verdict.outcomes] == ["passed", "failed"]
     assert "Fiji does not take these weights" in verdict.outcomes[1].detail
     assert verdict.runs
+    ran = to_dict(report)["consumers"]["fiji"]["run"]
+    assert [r["counts"] for r in ran] == [True, False]
+    assert ran[0]["outputs"][0]["largest"] == 0
+    assert "  failed (not counted): ONNX Runtime (environment fiji): " in to_text(report)
     single.rdf["weights"]["torchscript"]["pytorch_version"] = "2.8.0"  # now it takes ONNX
     report = check_package(single.write(path), ["fiji"], environments=["fiji"])
     assert not report.passed
