@@ -15,8 +15,9 @@ from test_check import Draft, many, npy, places, scripts, single
 
 from bmz_ddpm.check.job import job_of
 from bmz_ddpm.check.package import Package, open_package
+from bmz_ddpm.check.probe import core
 from bmz_ddpm.check.probe.blocks import mirrored, predict_by_blocks
-from bmz_ddpm.check.probe.compare import compare, in_words, tolerance_of
+from bmz_ddpm.check.probe.compare import NotRun, compare, in_words, tolerance_of
 from bmz_ddpm.check.verdict import check_package
 
 AXES = ["batch", "channel", "y", "x"]
@@ -202,3 +203,19 @@ def test_no_value_in_an_rdf_can_crash_a_job(many: Draft, tmp_path: Path) -> None
             with job_of(Package(tmp_path, "rdf.yaml", rdf)) as job:
                 json.dumps(job, allow_nan=False)
                 assert tolerance_of(job, "denoised", "onnx")
+
+
+def test_formats_without_an_engine_are_left_out(
+    single: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow is not installed: the others are tested one by one, and that is said."""
+    monkeypatch.setattr(core, "find_spec", lambda name: name != "tensorflow")
+    with job_of(open_package(single.write(tmp_path / "model.zip"))) as job:
+        record = core.run_test(job | {"formats": ["keras_hdf5", "torchscript"]})
+        assert record["detail"].startswith("torchscript agree with the test tensors (bioimageio")
+        assert record["detail"].endswith("; no engine for keras_hdf5 is installed")
+        for formats in (["tensorflow_js"], ["keras_hdf5"]):
+            with pytest.raises(NotRun, match=f"no engine for {formats[0]} is installed"):
+                core.run_test(job | {"formats": formats})
+            with pytest.raises(NotRun, match=f"no engine for {formats[0]} is installed"):
+                core.run_core(job | {"formats": formats}, formats[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ Job = Any  #: what JSON holds
 
 class NotRun(Exception):
     """Something is missing here; the package may still be good."""
+
+
+def version_of(module: str) -> str:
+    """Return the version that a module says; onnxruntime-gpu is a module onnxruntime, too."""
+    return str(importlib.import_module(module).__version__)
 
 
 def inputs_of(job: Job) -> list[Any]:

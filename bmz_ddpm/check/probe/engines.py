@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
-from .compare import Job, NotRun, compare, in_words, inputs_of, weights_of
+from .compare import Job, NotRun, compare, in_words, inputs_of, version_of, weights_of
 
 Engine = Callable[[Sequence[Any]], list[Any]]
 
@@ -62,6 +61,6 @@ def run_engine(job: Job, weights_format: str) -> dict[str, Any]:
     results = run(arrays)
     seconds = time.perf_counter() - start
     outputs = compare(job, results, weights_format)
-    engine = f"{package} {metadata.version(package)}"
+    engine = f"{package} {version_of(package)}"
     detail = f"ran on the test tensors in {engine}, {seconds:.1f} s; {in_words(outputs)}"
     return {"engine": engine, "seconds": seconds, "outputs": outputs, "detail": detail}

@@ -12,7 +12,7 @@ from .compare import Job, NotRun
 from .core import run_core, run_ilastik, run_test
 from .engines import run_engine
 
-SHOWN = ("numpy", "torch", "onnxruntime", "bioimageio.core", "bioimageio.spec")
+SHOWN = ("numpy", "torch", "onnxruntime", "bioimageio.core", "bioimageio.spec")  # as pip names them
 
 
 def versions() -> dict[str, str]:
