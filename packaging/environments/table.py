@@ -123,7 +123,7 @@ def measure(path: Path, checkpoint: Path | None) -> str:
         rows += [(name, record) for record in done["records"]]
     sampler = package.config.get("bmz_ddpm", {}).get("sampler", {})
     words = (
-        f"{sampler['num_steps']} x {sampler['num_samples']} (steps x samples), " if sampler else ""
+        f"steps x samples {sampler['num_steps']} x {sampler['num_samples']}, " if sampler else ""
     )
     threads = os.environ.get("OMP_NUM_THREADS", "default")
     head = (
