@@ -9,7 +9,8 @@
         ├── CheckpointError      a checkpoint that is not ours, or does not fit
         ├── ExportError          formats that disagree, a package that cannot be written
         ├── UploadError          a package, a server or a token with which nothing can be sent
-        └── MissingDependency    an optional package is not installed
+        ├── MissingDependency    an optional package is not installed
+        └── EnvironmentUnusable  a separate Python environment that cannot be made or used
 
 Everything else that is raised is a bug and keeps its full traceback.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "EnvironmentUnusable",
     "ExportError",
     "MissingDependency",
     "UploadError",
@@ -76,6 +78,10 @@ class MissingDependency(UserError):
             f"{job} needs {module}, which is not installed",
             f"pip install 'bmz-ddpm[{extra}]'",
         )
+
+
+class EnvironmentUnusable(UserError):
+    """A separate Python environment that cannot be made or used."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

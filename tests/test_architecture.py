@@ -26,9 +26,10 @@ RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "upload": 7, "cli
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
-    "onnxruntime": {"runtime/backends.py", "check/run.py"},
+    "onnxruntime": {"runtime/backends.py", "check/probe/engines.py"},
     "tifffile": {"data/images.py", "package/tensors.py"},
-    "bioimageio": {"package/build.py", "check/run.py"},
+    "bioimageio": {"package/build.py", "check/probe/core.py"},
+    "platformdirs": {"check/environments.py"},
     "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},

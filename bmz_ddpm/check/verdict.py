@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
+from .. import __version__
 from . import rules_engines, rules_files, rules_rdf, rules_sizes, rules_tensors, rules_weights
+from .devices import require_known, run_on_device
+from .environments import Say, load_pins, run_in_environments
 from .findings import CONSUMERS, RULES, Finding, search_all
 from .ilastik import ilastik_tiles
 from .jdll import TilePlan, fiji_tiles, weights_choice
+from .outcomes import Outcome
 from .package import Package, open_package
-from .run import Outcome, run_all
+from .run import run_all
 
 #: Modules whose import fills `RULES`.
 RULE_MODULES = (
@@ -38,7 +43,7 @@ class Verdict:
     findings : list of Finding
         Those that concern this program.
     outcomes : list of Outcome
-        What was run for it; empty without --run.
+        What was run for it; empty without --run and --env.
     notes : list of str
         What it will do, such as the weights and tiles it takes.
     """
@@ -62,7 +67,8 @@ class Verdict:
     @property
     def runs(self) -> bool:
         """True if no rule is broken and nothing that was run failed."""
-        return not self.blocking and not any(o.state == "failed" for o in self.outcomes)
+        failed = any(o.state == "failed" and o.counts for o in self.outcomes)
+        return not self.blocking and not failed
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,10 @@ class Report:
     rules : int
         Number of rules that were applied.
     was_run : bool
+    made : str
+        Date and time.
+    version : str
+        Of this toolkit.
     """
 
     package: str
@@ -86,6 +96,8 @@ class Report:
     verdicts: list[Verdict]
     rules: int
     was_run: bool
+    made: str
+    version: str
 
     @property
     def passed(self) -> bool:
@@ -98,6 +110,9 @@ def check_package(
     consumers: Iterable[str] = (),
     sizes: Iterable[tuple[int, int]] = SIZES,
     run: bool = False,
+    environments: Sequence[str] = (),
+    device: str | None = None,
+    say: Say = lambda line: None,
 ) -> Report:
     """Say for each program whether it runs a package, and why not.
 
@@ -112,15 +127,29 @@ def check_package(
         Images whose tiles are shown.
     run : bool
         Also load and run the weights with what is installed here.
+    environments : sequence of str
+        Names in `environments.ENVIRONMENTS` in which it is run too; made where missing.
+    device : str or None
+        Where the weights are run too, such as "cuda".
+    say : callable
+        Told what takes long.
 
     Raises
     ------
     DataError
         If the package cannot be opened.
+    ConfigError
+        If there is no such environment or device.
     """
+    for name in environments:
+        load_pins(name)
+    if device:
+        require_known(device)
     package = open_package(path)
     findings = search_all(package)
     outcomes = run_all(package) if run else []
+    outcomes += run_on_device(package, device) if device else []
+    outcomes += run_in_environments(package, dict.fromkeys(environments), say)
     deciding = set(consumers) or applying(package)
     wanted = list(sizes)
     verdicts = [
@@ -134,7 +163,9 @@ def check_package(
         for name in CONSUMERS
     ]
     title = str(package.rdf.get("name", path.name))
-    return Report(str(path), title, verdicts, len(RULES), run)
+    ran = bool(run or environments or device)
+    made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return Report(str(path), title, verdicts, len(RULES), ran, made, __version__)
 
 
 def applying(package: Package) -> set[str]:

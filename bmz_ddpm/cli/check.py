@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,18 @@ def check(
     run: Annotated[
         bool, typer.Option("--run", help="Also run the weights with what is installed here.")
     ] = False,
+    environments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            help="Also run it in a separate environment with the versions of a program: zoo, "
+            "ilastik, fiji or fiji-old; may be repeated. Made once, 3 to 6 GB each.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="With --run: also run the weights there, such as cuda, and compare."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report as a web page.")] = None,
 ) -> None:
@@ -36,16 +49,24 @@ def check(
 
     Exit code 0 if it runs in all that count, else 1.
     """
-    from ..check.report import to_html, to_json, to_text
+    from ..check.page import to_html
+    from ..check.report import to_json, to_text
     from ..check.verdict import SIZES, check_package
+    from ..errors import ConfigError
     from ..files import refuse_unwritable, write_bytes
 
+    if device and not run:
+        raise ConfigError(f"--device {device}: nothing is run", "add --run")
     wanted = [_consumer(name) for name in consumers or ()]
     sizes = [_size(text) for text in size or ()]
     for path in (json, html):
         if path:
             refuse_unwritable(path)
-    report = check_package(package, wanted, sizes or SIZES, run)
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + " …\n")
+
+    report = check_package(package, wanted, sizes or SIZES, run, environments or (), device, say)
     typer.echo(to_text(report))
     for path, write in ((json, to_json), (html, to_html)):
         if path:

@@ -14,7 +14,7 @@ from ..runtime.backends import OUTPUTS, Backend
 ABSOLUTE, RELATIVE = 1.5e-4, 1e-4
 #: A rounding difference moves a sample into the next 8-bit bin now and then, and the entropy of
 #: that pixel jumps: this share of pixels may differ.
-ENTROPY_SHARE = 0.005
+ENTROPY_SHARE = 0.001
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ OUTPUTS = newArray("denoised", "std", "entropy");
 ABSOLUTE = newArray(0.03825, 0.03825, 0.001);
 RELATIVE = newArray(0.0001, 0.0001, 0.001);
 // ... in all but this many pixels per million
-MISMATCHED = newArray(0, 0, 5000);
+MISMATCHED = newArray(0, 0, 1000);
 
 paths = split(getArgument(), " ");
 if (paths.length != 2) exit("error: two arguments are needed: MODEL_FOLDER OUTPUT_FOLDER");

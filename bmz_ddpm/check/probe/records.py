@@ -1,0 +1,58 @@
+"""Runs by name, and what is written down about each."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from .compare import Job, NotRun
+from .core import run_core, run_ilastik, run_test
+from .engines import run_engine
+
+SHOWN = ("numpy", "torch", "onnxruntime", "bioimageio.core", "bioimageio.spec")  # as pip names them
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what matters, as far as it is installed."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in SHOWN:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def attempt(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of one run; whatever an engine throws becomes part of it.
+
+    A record has `run` (its name), `state` ("passed", "failed" or "not run") and `detail`; and
+    where there was a result, `engine`, `seconds` and `outputs`, as `compare` returns them.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            record = work()
+    except NotRun as reason:
+        return {"run": name, "state": "not run", "detail": str(reason)}
+    except ImportError as error:
+        missing = error.name or error
+        return {"run": name, "state": "not run", "detail": f"{missing} is not installed"}
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return {"run": name, "state": "failed", "detail": text[:500]}
+    beyond = [o for o in record.get("outputs", []) if not o.get("within", True)]
+    return {"run": name, "state": "failed" if beyond else "passed", **record}
+
+
+def run(job: Job, name: str) -> list[dict[str, Any]]:
+    """Return the records of one of the runs "torchscript", "onnx", "core", "ilastik"."""
+    if name == "core":
+        done = [attempt("bioimageio test", lambda: run_test(job))]
+        return done + [attempt(f, lambda f=f: run_core(job, f)) for f in job["formats"]]  # type: ignore[misc]
+    if name == "ilastik":
+        return [attempt(name, lambda: run_ilastik(job))]
+    return [attempt(name, lambda: run_engine(job, name))]
