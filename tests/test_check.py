@@ -384,6 +384,14 @@ def wide_tolerance(d: Draft) -> None:
 
 
 @mutator
+def tolerance_beyond_ilastiks(d: Draft) -> None:
+    """reproducibility_tolerance[0].mismatched_elements_per_million: 3000, ilastik 1.4.2 allows at
+    most 1000"""
+    tolerance = d.rdf["config"]["bioimageio"]["reproducibility_tolerance"][0]
+    tolerance["mismatched_elements_per_million"] = 3000
+
+
+@mutator
 def tolerance_of_nothing(d: Draft) -> None:
     """reproducibility_tolerance[0].output_ids: mean, the outputs are denoised"""
     d.rdf["config"]["bioimageio"]["reproducibility_tolerance"][0]["output_ids"] = ["mean"]
@@ -1041,6 +1049,7 @@ def test_run_of_a_good_package(single: Draft, tmp_path: Path) -> None:
         "ilastik's way through bioimageio.core": "passed",
         "ONNX Runtime": "passed",
         "TorchScript": "passed",
+        "TorchScript's operators": "passed",
     }, text
     assert report.passed
     assert "not run: Fiji itself" in text
@@ -1053,3 +1062,13 @@ def test_run_of_bad_weights(single: Draft, tmp_path: Path) -> None:
     assert states(report)["bioimageio test"] == states(report)["TorchScript"] == "failed"
     assert not any(verdicts(report).values())
     assert all(not v.blocking for v in report.verdicts)
+
+
+def test_a_package_may_name_its_programs(single: Draft, tmp_path: Path) -> None:
+    """config.bmz_ddpm.consumers decides whose verdict counts; what is unknown there does not."""
+    single.rdf["config"]["bmz_ddpm"] = {"consumers": ["ilastik", "qupath", "toaster"]}
+    report = check_package(single.write(tmp_path / "model.zip"))
+    assert {v.consumer for v in report.verdicts if v.counts} == {"ilastik", "qupath"}
+    single.rdf["config"]["bmz_ddpm"] = {"consumers": "fiji"}
+    report = check_package(single.write(tmp_path / "again.zip"))
+    assert all(v.counts for v in report.verdicts)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from test_check import Draft, many, npy, places, scripts, single
 
 from bmz_ddpm.check.job import job_of
 from bmz_ddpm.check.package import Package, open_package
-from bmz_ddpm.check.probe import core
+from bmz_ddpm.check.probe import core, records
 from bmz_ddpm.check.probe.blocks import mirrored, predict_by_blocks
 from bmz_ddpm.check.probe.compare import NotRun, compare, in_words, tolerance_of
 from bmz_ddpm.check.verdict import check_package
@@ -219,3 +220,59 @@ def test_formats_without_an_engine_are_left_out(
                 core.run_test(job | {"formats": formats})
             with pytest.raises(NotRun, match=f"no engine for {formats[0]} is installed"):
                 core.run_core(job | {"formats": formats}, formats[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        ("ModuleNotFoundError: No module named 'careamics'", "careamics is not installed"),
+        ("Failed to import model.py: No module named 'torchvision.ops'", "torchvision.ops is not"),
+        ("ConnectError: [Errno -2] Name or service not known", "it asks the network"),
+        ("Temporary failure in name resolution", "it asks the network"),
+    ],
+)
+def test_what_this_computer_lacks_is_no_failure_of_the_package(error: str, detail: str) -> None:
+    def fail() -> dict[str, Any]:
+        raise RuntimeError(error)
+
+    record = records.attempt("core", fail)
+    assert record["state"] == "not run"
+    assert record["detail"].startswith(detail)
+
+
+def test_other_errors_are_failures() -> None:
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    assert records.attempt("core", fail)["state"] == "failed"
+
+
+def test_operators_that_cannot_be_listed(
+    single: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts with a context manager run in old libtorch, but torch cannot list their operators."""
+
+    def refuse(module: object) -> list[str]:
+        raise RuntimeError("ENTER is not supported in mobile module.\nmore")
+
+    monkeypatch.setattr(torch.jit, "export_opnames", refuse)
+    report = check_package(single.write(tmp_path / "model.zip"), run=True)
+    outcomes = {o.what: o for v in report.verdicts for o in v.outcomes}
+    assert outcomes["TorchScript"].state == "passed"
+    assert outcomes["TorchScript's operators"].state == "not run"
+    assert "ENTER is not supported" in outcomes["TorchScript's operators"].detail
+
+
+def test_operators_unknown_to_old_libtorch_concern_fiji_alone(
+    single: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libtorch 1.13.1 and 2.0.0 do not both know aten::new"""
+    monkeypatch.setattr(
+        torch.jit, "export_opnames", lambda module: ["aten::new", "aten::mul.Tensor"]
+    )
+    report = check_package(single.write(tmp_path / "model.zip"), run=True)
+    failed = {
+        v.consumer: o.detail for v in report.verdicts for o in v.outcomes if o.state == "failed"
+    }
+    assert list(failed) == ["fiji"]
+    assert failed["fiji"].endswith("libtorch 1.13.1 and 2.0.0 do not both know aten::new")

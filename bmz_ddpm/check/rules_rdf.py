@@ -211,6 +211,20 @@ def tolerances_are_in_bounds(package: Package) -> Iterator[Broken]:
                 )
 
 
+@rule("tolerance-ilastik", blocks("ilastik"))
+def ilastik_takes_the_tolerances(package: Package) -> Iterator[Broken]:
+    """bioimageio.spec 0.5.9.1 finds the description invalid beyond this."""
+    for i, entry in enumerate(_tolerances(package)):
+        value = entry.get("mismatched_elements_per_million")
+        if isinstance(value, int | float) and 1000 < value <= 5000:
+            yield Broken(
+                f"reproducibility_tolerance[{i}].mismatched_elements_per_million",
+                f"{value:g}",
+                "ilastik 1.4.2 allows at most 1000",
+                "lower it to 1000, and make the formats agree",
+            )
+
+
 @rule("tolerance-outputs", warns("core", "zoo"))
 def tolerances_name_outputs(package: Package) -> Iterator[Broken]:
     """A tolerance for an output that is not there helps nobody."""

@@ -15,7 +15,7 @@ from .findings import CONSUMERS, RULES, Finding, search_all
 from .ilastik import ilastik_tiles
 from .jdll import TilePlan, fiji_tiles, weights_choice
 from .outcomes import Outcome
-from .package import Package, open_package
+from .package import Package, mapping, open_package, sequence
 from .run import run_all
 
 #: Modules whose import fills `RULES`.
@@ -169,7 +169,11 @@ def check_package(
 
 
 def applying(package: Package) -> set[str]:
-    """Return the programs that a package is made for."""
+    """Return the programs that a package is made for: those it names, or those that can take it."""
+    named = mapping(package.config.get("bmz_ddpm")).get("consumers")
+    known = {str(n) for n in sequence(named)} & set(CONSUMERS)
+    if known:
+        return known
     single = len(package.inputs) == len(package.outputs) == 1
     return set(CONSUMERS) if single else set(CONSUMERS) - {"ilastik", "qupath"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from .compare import Job, NotRun
 from .core import run_core, run_ilastik, run_test
 from .engines import run_engine
 
+#: How an unreachable network shows, on Linux, macOS and Windows.
+NO_NETWORK = ("Name or service not known", "name resolution", "nodename nor", "getaddrinfo failed")
 SHOWN = ("numpy", "torch", "onnxruntime", "bioimageio.core", "bioimageio.spec")  # as pip names them
 
 
@@ -24,6 +27,16 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def lacking(text: str) -> str:
+    """Return what this computer lacks, by an error that says nothing about the package; or ""."""
+    module = re.search(r"No module named '([\w.]+)'", text)
+    if module:
+        return f"{module[1]} is not installed"
+    if any(words in text for words in NO_NETWORK):
+        return "it asks the network for something (such as a github_user), and there is none"
+    return ""
 
 
 def attempt(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -43,6 +56,9 @@ def attempt(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"run": name, "state": "not run", "detail": f"{missing} is not installed"}
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = lacking(text)
+        if reason:
+            return {"run": name, "state": "not run", "detail": reason}
         return {"run": name, "state": "failed", "detail": text[:500]}
     beyond = [o for o in record.get("outputs", []) if not o.get("within", True)]
     return {"run": name, "state": "failed" if beyond else "passed", **record}
