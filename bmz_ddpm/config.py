@@ -217,6 +217,7 @@ class AboutConfig(_Settings):
     image : noisy image for the cover, the test and the sample tensors; a path from the TOML file.
     reference : its clean image, for the measured validation; not stored in the package.
     image_credit : where the image comes from and its licence.
+    pixel_size : (y, x) in micrometre, where the image's file does not say it.
     speed : measured times; packaging/benchmarks/cost.py prints them.
     """
 
@@ -240,6 +241,7 @@ class AboutConfig(_Settings):
     image: Path
     reference: Path | None = None
     image_credit: str = ""
+    pixel_size: tuple[float, float] | None = None
     speed: tuple[Speed, ...] = ()
 
 

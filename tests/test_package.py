@@ -27,6 +27,7 @@ from bmz_ddpm.package.build import export_packages, targets_of, validate
 from bmz_ddpm.package.job import Job
 from bmz_ddpm.package.load import load_model
 from bmz_ddpm.package.profiles import CORE, ILASTIK, profiles_for
+from bmz_ddpm.package.tensors import load_field
 from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling
 from bmz_ddpm.train.checkpoint import Checkpoint, build_denoiser, save_tensors
@@ -164,6 +165,17 @@ def test_readme_holds_the_measured_numbers(
         assert f"| {measured[f'{name}_mae']:.2f} | {measured[f'{name}_psnr']:.2f} |" in text
         assert measured[f"{name}_fitted_psnr"] >= measured[f"{name}_psnr"]
     assert "$" not in text
+
+
+def test_pixel_size_of_the_settings_where_the_file_has_none(about: AboutConfig) -> None:
+    """And the scale bar that it draws: 50 of 500 pixels of 0.2 µm, white, at the lower left."""
+    sized = about.model_copy(update={"pixel_size": (0.2, 0.2)})
+    assert load_field(about, 1, TILING).pixel_size is None
+    assert load_field(sized, 1, TILING).pixel_size == (0.2, 0.2)
+    black = np.zeros((500, 500), np.uint8)
+    picture = np.asarray(cover.side_by_side([("x", black)], 500, 500 + cover.BAND, 0.2))
+    bar = np.flatnonzero(picture[-15] == 255)
+    assert (bar.min(), len(bar)) == (12, 20 / 0.2 + 1)
 
 
 def test_cover_is_what_the_zoo_takes(package: Path) -> None:

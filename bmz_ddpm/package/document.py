@@ -34,8 +34,9 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         description=about.description,
         consumers=_listed(list(profile.consumers.values())),
         sibling=_sibling(profile),
-        num_steps=settings.num_steps,
-        num_samples=settings.num_samples,
+        num_steps=_count(settings.num_steps, "step"),
+        num_samples=_count(settings.num_samples, "sample"),
+        num_times=_count(settings.num_samples, "time"),
         outputs=_outputs(job, profile),
         intended_use=about.intended_use,
         limits=about.limits,
@@ -66,6 +67,10 @@ def _filled(template: str, **values: object) -> str:
     return Template(text).substitute(values)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -78,8 +83,7 @@ def _sibling(profile: Profile) -> str:
 
 def _outputs(job: Job, profile: Profile) -> str:
     settings, intensity = job.settings, job.checkpoint.config.intensity
-    n, span = settings.num_samples, f"{intensity.span:g}"
-    nats = math.log(n)
+    span, nats = f"{intensity.span:g}", math.log(settings.num_samples)
     if profile.stacked:
         names = profile.outputs[0].channel_names(job.about.channel)
         return "\n".join(
@@ -88,7 +92,7 @@ def _outputs(job: Job, profile: Profile) -> str:
                 "",
                 "| channel | meaning | back to grey levels or nats |",
                 "|---|---|---|",
-                f"| mean | mean of the {n} samples | x {span} + {intensity.low:g} |",
+                f"| mean | mean of the samples | x {span} + {intensity.low:g} |",
                 f"| std | their standard deviation (Eq. 15 of the paper) | x {span} |",
                 f"| entropy | entropy over the samples (Eq. 16), on 256 bins | x {nats:.3f} nats |",
             ]
@@ -97,7 +101,7 @@ def _outputs(job: Job, profile: Profile) -> str:
         [
             "| output | meaning | unit |",
             "|---|---|---|",
-            f"| denoised | mean of the {n} samples | grey levels |",
+            "| denoised | mean of the samples | grey levels |",
             "| std | standard deviation over the samples (Eq. 15 of the paper, times "
             f"{span}) | grey levels |",
             "| entropy | entropy over the samples (Eq. 16), on 256 equal bins of the range | nats, "
@@ -162,8 +166,8 @@ def _validation(row: dict[str, Any] | None, job: Job) -> str:
             "|---|---|---|---|---|",
             f"| noisy | {cells('raw')} |",
             f"| best Gaussian blur (tuned on the truth) | {cells('blur')} |",
-            f"| denoised, {settings.num_steps} steps x {settings.num_samples} samples "
-            f"| {cells('denoised')} |",
+            f"| denoised, {_count(settings.num_steps, 'step')} x "
+            f"{_count(settings.num_samples, 'sample')} | {cells('denoised')} |",
         ]
     )
 

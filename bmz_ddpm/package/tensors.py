@@ -61,7 +61,7 @@ def load_field(about: AboutConfig, in_channels: int, tiling: Tiling) -> Field:
                 f"{raw.shape[1]} x {raw.shape[2]}",
                 "name the reference of that image",
             )
-    return Field(raw, truth, image.attrs.get("pixel_size"))
+    return Field(raw, truth, image.attrs.get("pixel_size") or about.pixel_size)
 
 
 def _first_plane(image: xr.DataArray) -> np.ndarray:

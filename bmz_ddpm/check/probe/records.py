@@ -56,9 +56,9 @@ def attempt(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"run": name, "state": "not run", "detail": f"{missing} is not installed"}
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        reason = lacking(text)
-        if reason:
-            return {"run": name, "state": "not run", "detail": reason}
+        lack = lacking(text)
+        if lack:
+            return {"run": name, "state": "not run", "detail": lack}
         return {"run": name, "state": "failed", "detail": text[:500]}
     beyond = [o for o in record.get("outputs", []) if not o.get("within", True)]
     return {"run": name, "state": "failed" if beyond else "passed", **record}
