@@ -217,6 +217,22 @@ def test_best_holds_the_average_and_last_both(pairs: list[Pair], tmp_path: Path)
     assert not checkpoint.denoiser.training
 
 
+def test_final_is_the_average_at_the_end(pairs: list[Pair], tmp_path: Path) -> None:
+    """Whatever the validation says; and a finished run that is repeated writes it again."""
+    train(pairs, tmp_path, steps=6)
+    final, last = (load_file(tmp_path / f"{name}.safetensors") for name in ("final", "last"))
+    for name, value in final.items():
+        assert torch.equal(value, last[f"average/{name}"]), name
+    checkpoint = Checkpoint.load(tmp_path / "final.safetensors")
+    log = (tmp_path / "log.csv").read_text().splitlines()
+    assert checkpoint.info["step"] == 6
+    assert checkpoint.info["validation_mae"] == pytest.approx(float(log[-1].split(",")[-1]))
+    written = (tmp_path / "final.safetensors").read_bytes()
+    (tmp_path / "final.safetensors").unlink()
+    train(pairs, tmp_path, steps=6)
+    assert (tmp_path / "final.safetensors").read_bytes() == written
+
+
 def test_best_is_the_best_validation(
     pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

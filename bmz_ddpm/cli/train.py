@@ -39,8 +39,9 @@ def train(
 ) -> None:
     """Train a denoiser from pairs of noisy and clean images.
 
-    Writes best.safetensors (for export), last.safetensors (run the same command again to
-    resume), log.csv and config.json into the folder --out.
+    Writes into the folder --out: best.safetensors (lowest validation error) and, at the end,
+    final.safetensors, both for export; last.safetensors (run the same command again to resume);
+    log.csv and config.json.
     """
     from ..config import TrainConfig, load_train_config, make_train_config
     from ..data.pairs import find_pairs

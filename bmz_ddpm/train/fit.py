@@ -52,7 +52,8 @@ class Trainer:
         With their splits.
     config : TrainConfig
     out : Path
-        Run folder: config.json, log.csv, last.safetensors (to resume), best.safetensors.
+        Run folder: config.json, log.csv, last.safetensors (to resume), best.safetensors (lowest
+        validation error), final.safetensors (the average at the end).
     device : str
         "cpu" or "cuda".
 
@@ -117,16 +118,20 @@ class Trainer:
         Returns
         -------
         Path
-            The best checkpoint.
+            The checkpoint with the lowest validation error, best.safetensors. The average at the
+            end is final.safetensors: to be preferred where the validation images are of another
+            kind than those the model is for.
         """
         self._resume()
         write_bytes(self.out / "config.json", self.config.model_dump_json(indent=2).encode())
+        mae = None
         while self.step < self.config.steps:
             loss = self._advance()
             mae = None
             if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                 mae = self._validate_and_save(loss)
             progress(self.step, self.config.steps, loss, mae)
+        self._save_average("final.safetensors", self.validate() if mae is None else mae)
         return self.out / "best.safetensors"
 
     def _advance(self) -> float:
@@ -183,12 +188,7 @@ class Trainer:
         mae = self.validate()
         if mae < self.best:
             self.best = mae
-            best = self.averaged()
-            header = {
-                "model": best.config.model_dump(mode="json"),
-                "info": best.info | {"validation_mae": mae},
-            }
-            save_tensors(self.out / "best.safetensors", best.denoiser.state_dict(), header)
+            self._save_average("best.safetensors", mae)
         self._save_last()
         log = self.out / "log.csv"
         new = not log.exists()
@@ -198,6 +198,14 @@ class Trainer:
                 writer.writerow(["step", "loss", "learning_rate", "validation_mae"])
             writer.writerow([self.step, loss, learning_rate(self.config, self.step), mae])
         return mae
+
+    def _save_average(self, name: str, mae: float) -> None:
+        average = self.averaged()
+        header = {
+            "model": average.config.model_dump(mode="json"),
+            "info": average.info | {"validation_mae": mae},
+        }
+        save_tensors(self.out / name, average.denoiser.state_dict(), header)
 
     def _save_last(self) -> None:
         tensors = {f"model/{k}": v for k, v in self.denoiser.state_dict().items()}

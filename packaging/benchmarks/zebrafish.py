@@ -15,7 +15,7 @@ from bmz_ddpm import Checkpoint, SamplerSettings, Tiling, denoise, read_image
 from bmz_ddpm.data.noise import fit_noise
 from bmz_ddpm.errors import MissingDependency
 from bmz_ddpm.evaluate.baselines import best_gaussian, bm3d_stabilised
-from bmz_ddpm.evaluate.metrics import mae, ms_ssim, psnr, spread_over_skill
+from bmz_ddpm.evaluate.metrics import fitted, mae, ms_ssim, psnr, spread_over_skill
 from bmz_ddpm.runtime.backends import torch_backend
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,6 +37,7 @@ def row(name: str, truth: np.ndarray, image: np.ndarray, **more: float) -> dict[
         "image": name,
         "mae": mae(truth, image),
         "psnr": psnr(truth, image),
+        "fitted_psnr": psnr(truth, fitted(truth, image)),
         "ms_ssim": ms_ssim(truth, image),
     } | more
     shown = " ".join(f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float))
