@@ -69,14 +69,15 @@ def test_every_help_ends_with_an_example(tmp_path: Path, verb: str) -> None:
     assert done.stderr == ""
 
 
-def test_train_prints_the_best_checkpoint(place: Path) -> None:
+def test_train_prints_both_checkpoints(place: Path) -> None:
     code, out, err = json.loads((place / "trained.json").read_text())
     assert code == 0, err
-    assert out == f"{Path('run/best.safetensors')}\n"
+    assert out.split() == ["run/best.safetensors", "run/final.safetensors"]
     assert "step 2/2 loss" in err
     assert "validation MAE" in err
     kept = {path.name for path in (place / "run").iterdir()}
-    assert kept == {"best.safetensors", "last.safetensors", "log.csv", "config.json"}
+    tensors = {f"{name}.safetensors" for name in ("best", "final", "last")}
+    assert kept == tensors | {"log.csv", "config.json"}
 
 
 def test_dry_run_prints_settings_and_pairs(place: Path) -> None:

@@ -70,6 +70,7 @@ def train(
         line.show(step, total, f"loss {loss:.4f}{latest}")
 
     typer.echo(trainer.run(show))
+    typer.echo(out / "final.safetensors")
 
 
 def _selection(items: list[str]) -> dict[str, list[str]]:

@@ -27,10 +27,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sampler", nargs="*", default=[DEFAULT[-1], "ddpm:time:200x2:plain"])
+    parser.add_argument("--side", type=int, help="only the middle (256: a package's test tensor)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     checkpoint = Checkpoint.load(CHECKPOINT)
     image = read_image(RECIPE / "zebrafish_raw.tif").values.astype(np.float32)[None, None]
+    if options.side:
+        y, x = ((n - options.side) // 2 for n in image.shape[2:])
+        image = image[:, :, y : y + options.side, x : x + options.side].copy()
     lines = []
     for text in options.sampler:
         sampler = checkpoint.sampler(settings_of(text))
