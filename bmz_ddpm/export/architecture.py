@@ -11,8 +11,8 @@ from .. import diffusion
 MODULES = ("layers", "unet", "rng", "uncertainty", "sampler")
 HEADER = '''"""The network and sampler of a bmz-ddpm model, in one file that needs torch alone.
 
-Written by bmz-ddpm from its own modules {modules}. The class to build is
-DiffusionSampler (three outputs) or StackedSampler (one), as rdf.yaml says.
+Written by bmz-ddpm from its own modules {modules}.
+The class to build is DiffusionSampler (three outputs) or StackedSampler (one), as rdf.yaml says.
 SPDX-License-Identifier: MIT
 """
 '''
