@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from bmz_ddpm.export.onnx import INPUT
 from bmz_ddpm.package.profiles import CORE, ILASTIK
@@ -78,3 +83,53 @@ def test_qupath_expects_the_channels_of_the_package() -> None:
     assert found
     channels = [part.strip().strip('"') for part in found[1].split(",")]
     assert channels == ILASTIK.outputs[0].channel_names(["fluorescence"])
+
+
+IMAGEJ = Path("/usr/share/java/ij.jar")
+#: Stands in for deepImageJ: hands out the package's sample outputs, raised by what SPOIL holds.
+STAND_IN = """
+options = call("ij.Macro.getOptions");
+model = substring(options, indexOf(options, "model_path=[") + 12, indexOf(options, "] input_path"));
+out = substring(options, indexOf(options, "output_folder=[") + 15, indexOf(options, "] display"));
+names = newArray("denoised", "std", "entropy");
+for (i = 0; i < names.length; i++) {
+    open(model + "/sample_" + names[i] + ".tif");
+    if (File.exists(model + "/SPOIL")) run("Add...", "value=0.1");
+    saveAs("Tiff", out + "/sample_raw_" + names[i] + ".tif");
+    close();
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spoilt", "last"), [(False, "passed"), (True, "failed")])
+def test_the_macro_runs_in_imagej(tmp_path: Path, spoilt: bool, last: str) -> None:
+    """The real macro in the real ImageJ 1.x, with a stand-in for deepImageJ's command."""
+    if not IMAGEJ.exists() or not shutil.which("xvfb-run"):
+        pytest.skip("ImageJ is not installed: apt-get install imagej xvfb")
+    model = tmp_path / "model"
+    for folder in ("model", "plugins", "out"):
+        (tmp_path / folder).mkdir()
+    (model / "rdf.yaml").touch()
+    (tmp_path / "plugins" / "DeepImageJ_Run.ijm").write_text(STAND_IN)
+    image = np.random.default_rng(0).uniform(0, 9, (32, 32)).astype(np.float32)
+    for name in ("raw", "denoised", "std", "entropy"):
+        tifffile.imwrite(model / f"sample_{name}.tif", image, imagej=True)
+    if spoilt:
+        (model / "SPOIL").touch()
+    java = ["java", f"-Dplugins.dir={tmp_path}", "-jar", str(IMAGEJ), "-ijpath", str(tmp_path)]
+    macro = ["-batch", str(CONSUMERS / "fiji" / "check_model.ijm"), f"{model} {tmp_path / 'out'}"]
+    done = subprocess.run(
+        ["xvfb-run", "-a", *java, *macro],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    lines = done.stdout.strip().splitlines()
+    over = 32 * 32 if spoilt else 0
+    assert lines[-1] == last, done.stdout + done.stderr
+    assert len(lines) == 5
+    for name, line in zip(("denoised", "std", "entropy"), lines[1:4], strict=True):
+        assert line.startswith(f"{name}: largest difference 0.{'1' if spoilt else '0'}")
+        assert f", {over} of 1024 pixels over the limit, " in line

@@ -48,6 +48,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         how_to_run=_how_to_run(job, profile, file),
         passes=job.network_passes,
         gflop=f"{flops:,.0f}",
+        overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
         speed=_speed(about),
         validation=_validation(measured.validation, job),
         parity="\n".join(
