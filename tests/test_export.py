@@ -118,6 +118,18 @@ def test_one_stacked_output(tmp_path: Path) -> None:
         assert compare(reference, unstacked(backend, 0.0, 255.0, 4)(image), 255.0).excess < 0.01
 
 
+def test_the_stacked_output_never_leaves_its_range() -> None:
+    """Sixteen samples that all differ: ln 16 in float32, divided by ln 16, is more than 1."""
+    sampler = sampler_of(2, 16)
+    stacked = StackedSampler(1, 1, SIZES["tiny"], 2, 16, 1)
+    stacked.sampler.load_state_dict(sampler.state_dict())
+    image = photons(64, 64)
+    (result,) = torch_backend(stacked)(image)
+    entropy = torch_backend(sampler)(image)[2]
+    assert (entropy.max() / np.log(16)).astype(np.float32) > 1  # what the limit is there for
+    assert result[:, 2].max() == 1
+
+
 def test_one_sample_has_no_entropy() -> None:
     stacked = StackedSampler(1, 1, SIZES["tiny"], 1, 1, 1)
     stacked.sampler.load_state_dict(sampler_of(1, 1).state_dict())

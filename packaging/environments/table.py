@@ -77,15 +77,21 @@ def eager(package: Package, checkpoint: Path) -> dict[str, Any]:
     import numpy as np
 
     from bmz_ddpm.diffusion.assemble import SamplerSettings
+    from bmz_ddpm.diffusion.sampler import StackedSampler
     from bmz_ddpm.runtime.backends import torch_backend
     from bmz_ddpm.train.checkpoint import Checkpoint
 
     sampler = package.config.get("bmz_ddpm", {}).get("sampler")
-    if sampler is None or len(package.outputs) != 3:
-        detail = "the training code has three outputs, and its sampler must be named in the rdf"
+    if sampler is None:
+        detail = "the rdf does not name the sampler"
         return {"run": "training code", "state": "not run", "detail": detail}
-    settings = SamplerSettings(**sampler)
-    backend = torch_backend(Checkpoint.load(checkpoint).sampler(settings), "cpu")
+    module: Any = Checkpoint.load(checkpoint).sampler(SamplerSettings(**sampler))
+    if len(package.outputs) == 1:
+        architecture = package.weights["pytorch_state_dict"]["architecture"]
+        stacked = StackedSampler(**architecture["kwargs"])
+        stacked.sampler.load_state_dict(module.state_dict())
+        module = stacked
+    backend = torch_backend(module)
     with job_of(package) as job:
         image = np.load(job["inputs"][0])
         start = time.perf_counter()

@@ -733,4 +733,5 @@ class StackedSampler(nn.Module):
         low, high = self.sampler.intensity[4], self.sampler.intensity[5]
         most = max(math.log(float(self.sampler.draws.numel())), 1e-6)  # one sample: all zero
         mean = (denoised - low) / (high - low)
-        return torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)
+        stacked = torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)
+        return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
