@@ -141,16 +141,23 @@ def test_the_average_beats_the_best_blur_by_half_a_decibel() -> None:
 
 
 def test_tiles_agree_with_the_whole(crop: tuple[np.ndarray, np.ndarray]) -> None:
-    """No seams: tiles of 160 against one tile, in shares of the std map's mean."""
+    """Only what the network sees beyond the halo makes tiles differ, never the noise.
+
+    In shares of the std map's mean. A halo of 64 pixels leaves nothing to see; with 32 a few
+    pixels along the borders differ by a fraction of a grey level (seams.py: position-keyed
+    noise gives several times the std's mean with any halo).
+    """
     import xarray as xr
 
     image = xr.DataArray(crop[0], dims=("y", "x"))
     backend = load_model(CHECKPOINT, SamplerSettings(3, 2, 1.0)).backend
-    tiled = denoise(image, backend, Tiling(160, 32))
-    single = denoise(image, backend, whole(192, 256, 32))
+    single = denoise(image, backend, whole(192, 256, 96))
     unit = float(single["std"].mean())
     assert unit > 0.1
-    for name in ("denoised", "std"):
-        gap = float(np.abs(tiled[name] - single[name]).max()) / unit
-        print(name, gap)
-        assert gap < 0.3  # the network sees further than the halo of 32 pixels
+    for tiling, largest, typical in ((Tiling(224, 64), 0.3, 0.01), (Tiling(160, 32), 1.0, 0.05)):
+        tiled = denoise(image, backend, tiling)
+        for name in ("denoised", "std"):
+            gap = np.abs(tiled[name] - single[name]).values / unit
+            print(tiling, name, gap.max(), np.sqrt(np.mean(gap**2)))
+            assert gap.max() < largest
+            assert np.sqrt(np.mean(gap**2)) < typical
