@@ -23,9 +23,9 @@ from ..runtime.backends import (
 )
 from ..runtime.tiling import Tiling
 from ..train.checkpoint import Checkpoint
+from .rdf import WEIGHTS_FILES
 
 FORMATS = ("onnx", "torchscript")
-FILES = {"onnx": "weights.onnx", "torchscript": "weights.pt"}
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,11 @@ def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tup
         )
     if engine != "torchscript" and "onnx" in rdf["weights"]:
         try:
-            return onnx_backend(folder / FILES["onnx"], device), "onnx"
+            return onnx_backend(folder / WEIGHTS_FILES["onnx"], device), "onnx"
         except MissingDependency:
             if engine == "onnx":
                 raise
-    return torchscript_backend(folder / FILES["torchscript"], device), "torchscript"
+    return torchscript_backend(folder / WEIGHTS_FILES["torchscript"], device), "torchscript"
 
 
 def _three(backend: Backend, path: Path) -> Backend:
