@@ -66,7 +66,9 @@ class TrainConfig(_Settings):
         steps; ema : width of the power-function average as a share of the run (sigma_rel);
         noisier : share of noise levels drawn from the noisier half of the schedule;
         validation_steps, validation_samples : of the DDIM average that is validated;
-        precision : of the network's activations while training; weights and loss are float32.
+        precision : of the network's activations while training; weights and loss are float32;
+        match_intensity : fit gain and offset of each clean image to its noisy one, where images
+        were rescaled one by one.
     """
 
     size: Literal["tiny", "small", "paper"] = "small"
@@ -87,6 +89,7 @@ class TrainConfig(_Settings):
     validation_steps: int = Field(4, ge=1)
     validation_samples: int = Field(4, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
+    match_intensity: bool = False
     augment: AugmentConfig = AugmentConfig()
 
 

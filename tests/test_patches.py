@@ -17,9 +17,9 @@ from bmz_ddpm.data.patches import (
     PatchSource,
     gaussian_blur,
     intensity_range,
-    load_planes,
     to_model_units,
 )
+from bmz_ddpm.data.planes import load_planes
 from bmz_ddpm.errors import DataError
 
 REAL = AugmentConfig(simulated=0)
@@ -140,7 +140,7 @@ def test_simulated_noise_is_around_the_clean_patch(pair_folder: Path) -> None:
 def test_planes_of_stacks_are_drawn_alike(tmp_path: Path) -> None:
     levels = np.arange(1, 7).reshape(2, 3, 1, 1) * np.ones((2, 3, 20, 24))
     pair = save(tmp_path, "a", levels.astype(np.uint16), (2 * levels).astype(np.uint16), "TZYX")
-    low, high = load_planes(pair)
+    low, high, _ = load_planes(pair)
     assert low.shape == high.shape == (6, 1, 20, 24)
     assert low.dtype == np.float32
     source = PatchSource([pair], 16, REAL, seed=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, did_you_mean
@@ -24,12 +24,15 @@ class Pair:
         Field of view. Images of one field are never split between training and validation.
     split : str
         "train", "val", or "" when not yet decided.
+    mask : Path, optional
+        Image that is zero where the clean image holds nothing.
     """
 
     low: Path
     high: Path
     fov: str
     split: str = ""
+    mask: Path | None = None
 
 
 def find_pairs(
@@ -41,7 +44,7 @@ def find_pairs(
     ----------
     source : Path
         A folder with ``low/`` and ``high/`` (same file names), or a CSV file with columns
-        low, high and optionally fov and split (train, val; rows with test are left out).
+        low, high and optionally mask, fov and split (train, val; rows with test are left out).
     root : Path, optional
         Folder that the paths in the CSV start from; the CSV's own folder when not given.
     select : mapping, optional
@@ -128,12 +131,13 @@ def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[P
     for row in rows:
         split = "val" if row.get("split") == "val" else "train"
         low, high = root / row["low"], root / row["high"]
-        for file in (low, high):
+        mask = root / row["mask"] if row.get("mask") else None
+        for file in (low, high, *([mask] if mask else [])):
             if not file.is_file():
                 raise DataError(f"{file}: named in {path} but does not exist", "check --root")
-        pairs.append(Pair(low, high, row.get("fov") or low.stem, split))
+        pairs.append(Pair(low, high, row.get("fov") or low.stem, split, mask))
     if not any(p.split == "val" for p in pairs):
-        pairs = [Pair(p.low, p.high, p.fov) for p in pairs]
+        pairs = [replace(p, split="") for p in pairs]
     return pairs
 
 
@@ -169,4 +173,4 @@ def _split(source: Path, pairs: list[Pair]) -> list[Pair]:
             "add images of another field, or a column 'fov' that tells the fields apart",
         )
     held_out = set(names[:: max(2, min(10, len(names)))])
-    return [Pair(p.low, p.high, p.fov, "val" if p.fov in held_out else "train") for p in pairs]
+    return [replace(p, split="val" if p.fov in held_out else "train") for p in pairs]

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from ..config import AugmentConfig, Intensity
@@ -15,44 +14,11 @@ from ..errors import DataError
 from .images import read_image
 from .noise import NoiseModel, fit_noise
 from .pairs import Pair
+from .planes import describe_size, load_planes
 from .synthetic import draw_structures
 
 #: Drawn structures are made once, and varied like references.
 SYNTHETIC_COUNT, SYNTHETIC_SIZE = 96, 384
-
-
-def load_planes(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Read a pair as two stacks of planes.
-
-    Returns
-    -------
-    low, high : (P, C, Y, X) float32
-        P planes (t and z), in counts.
-
-    Raises
-    ------
-    DataError
-        If the two differ in size, or in the number of planes.
-    """
-    low, high = _planes(read_image(pair.low)), _planes(read_image(pair.high))
-    if low.shape[0] != high.shape[0] or low.shape[2:] != high.shape[2:]:
-        raise DataError(
-            f"{pair.low}: is {_size(low)} but its partner {pair.high} is {_size(high)}, both must "
-            "have the same size",
-            "crop or register the pair first",
-        )
-    return low, high
-
-
-def _size(planes: np.ndarray) -> str:
-    count, _, y, x = planes.shape
-    return f"{y} x {x} pixels" + (f" x {count} planes" if count > 1 else "")
-
-
-def _planes(image: xr.DataArray) -> np.ndarray:
-    full = image.expand_dims([d for d in "tzc" if d not in image.dims])
-    values = full.transpose("t", "z", "c", "y", "x").values.astype(np.float32)
-    return values.reshape(-1, *values.shape[2:])  # (P, C, Y, X)
 
 
 def intensity_range(planes: list[np.ndarray], top: float) -> tuple[float, float]:
@@ -105,9 +71,10 @@ class PatchSource:
         augment: AugmentConfig,
         seed: int,
         units: Literal["standard", "range"] = "standard",
+        match: bool = False,
     ) -> None:
         self.patch, self.augment, self.seed = patch, augment, seed
-        loaded = [load_planes(pair) for pair in pairs]
+        loaded = [load_planes(pair, match)[:2] for pair in pairs]
         for pair, (low, high) in zip(pairs, loaded, strict=True):
             first_low, first_high = loaded[0]
             if low.shape[1] != first_low.shape[1] or high.shape[1] != first_high.shape[1]:
@@ -119,7 +86,7 @@ class PatchSource:
             if min(low.shape[2:]) < patch:
                 fits = min(low.shape[2:]) // 16 * 16
                 raise DataError(
-                    f"{pair.low}: is {_size(low)}, smaller than the {patch} pixel patches",
+                    f"{pair.low}: is {describe_size(low)}, smaller than the {patch} pixel patches",
                     f"train with a smaller patch (patch = {fits})"
                     if fits
                     else "use images of at least 16 x 16 pixels",

@@ -14,7 +14,8 @@ import torch
 
 from ..config import ModelConfig, TrainConfig
 from ..data.pairs import Pair
-from ..data.patches import PatchSource, load_planes, step_seed
+from ..data.patches import PatchSource, step_seed
+from ..data.planes import load_planes
 from ..device import usable_device
 from ..diffusion.assemble import SamplerSettings
 from ..diffusion.denoiser import SIZES, Denoiser
@@ -73,8 +74,10 @@ class Trainer:
             config.augment,
             config.seed,
             config.units,
+            config.match_intensity,
         )
-        self.validation = [load_planes(p) for p in pairs if p.split == "val"]
+        match = config.match_intensity
+        self.validation = [load_planes(p, match)[:2] for p in pairs if p.split == "val"]
         self._check_validation(pairs)
         self.model = ModelConfig(
             in_channels=self.source.in_channels,

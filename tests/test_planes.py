@@ -1,0 +1,77 @@
+"""Pairs as planes: intensities matched without bias, masks checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from bmz_ddpm.data.pairs import Pair
+from bmz_ddpm.data.planes import load_planes
+from bmz_ddpm.errors import DataError
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """A clean image, and a noisy one that is 0.5 times as bright and 20 brighter."""
+    rng = np.random.default_rng(0)
+    high = rng.uniform(0, 200, (256, 256)).astype(np.float32)
+    low = (0.5 * high + 20 + rng.normal(0, 40, high.shape)).astype(np.float32)
+    for name, image in (("low", low), ("high", high)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    return Pair(tmp_path / "low.tif", tmp_path / "high.tif", "a", "train")
+
+
+def test_matching_finds_gain_and_offset_below_the_noise(pair: Pair) -> None:
+    low, high, mask = load_planes(pair, match=True)
+    original = load_planes(pair).high
+    assert mask is None
+    assert low.shape == high.shape == (1, 1, 256, 256)
+    # the standard error of the gain is 40 / 57.7 / 256 = 0.0027
+    gain, offset = np.polyfit(original.ravel(), high.ravel(), 1)
+    assert gain == pytest.approx(0.5, abs=0.01)
+    assert offset == pytest.approx(20, abs=1.5)
+
+
+def test_matching_leaves_out_what_the_mask_excludes(pair: Pair) -> None:
+    high = tifffile.imread(pair.high)
+    mask = np.full(high.shape, 255, np.uint8)
+    mask[:, :100], high[:, :100] = 0, 0  # padding of a registration
+    tifffile.imwrite(pair.high, high)
+    tifffile.imwrite(pair.high.with_name("mask.tif"), mask)
+    masked = load_planes(replace(pair, mask=pair.high.with_name("mask.tif")), match=True)
+    assert masked.mask is not None
+    assert masked.mask.dtype == bool
+    gain, _ = np.polyfit(high[:, 100:].ravel(), masked.high[0, 0, :, 100:].ravel(), 1)
+    assert gain == pytest.approx(0.5, abs=0.01)
+    spoilt, _ = np.polyfit(high.ravel(), load_planes(pair, match=True).high.ravel(), 1)
+    assert abs(spoilt - 0.5) > 0.1  # without the mask the padding decides
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((256, 256), np.uint8), "is zero everywhere"),
+        (np.ones((128, 256), np.uint8), "must be 256 x 256 pixels with one"),
+        (np.ones((256, 256, 3), np.uint8), "with 3 channels"),
+    ],
+)
+def test_masks_that_cannot_be_used(pair: Pair, values: np.ndarray, message: str) -> None:
+    path = pair.low.with_name("mask.tif")
+    tifffile.imwrite(path, values)
+    with pytest.raises(DataError, match=message):
+        load_planes(replace(pair, mask=path))
+
+
+def test_nothing_to_match(pair: Pair) -> None:
+    tifffile.imwrite(pair.high, 255 - tifffile.imread(pair.high))
+    with pytest.raises(DataError, match=r"high\.tif: is constant or does not resemble .*low\.tif"):
+        load_planes(pair, match=True)
+    tifffile.imwrite(
+        pair.high, np.ones((2, 256, 256), np.float32), imagej=True, metadata={"axes": "CYX"}
+    )
+    with pytest.raises(DataError, match="has 1 channels and .* has 2"):
+        load_planes(pair, match=True)
