@@ -73,5 +73,5 @@ def test_nothing_to_match(pair: Pair) -> None:
     tifffile.imwrite(
         pair.high, np.ones((2, 256, 256), np.float32), imagej=True, metadata={"axes": "CYX"}
     )
-    with pytest.raises(DataError, match="has 1 channels and .* has 2"):
+    with pytest.raises(DataError, match=r"has 1 channels and .* has 2"):
         load_planes(pair, match=True)
