@@ -211,6 +211,27 @@ class Speed(_Settings):
     seconds_per_megapixel: float = Field(gt=0)
 
 
+class Validated(_Settings):
+    """How good a method was on images kept apart; the package tells it to its users.
+
+    Attributes
+    ----------
+    data : which images, and of how many fields of view.
+    method : e.g. "noisy", or "average of 15 samples".
+    mae, psnr, psnr_fitted, ms_ssim : medians over the images; PSNR in dB, fitted is after fitting
+        gain and offset.
+    spread_skill : spread over error of the samples, where there are several.
+    """
+
+    data: str
+    method: str
+    mae: float
+    psnr: float
+    psnr_fitted: float
+    ms_ssim: float
+    spread_skill: float | None = None
+
+
 class AboutConfig(_Settings):
     """What a package says about its model; read from a TOML file.
 
@@ -222,6 +243,7 @@ class AboutConfig(_Settings):
     image_credit : where the image comes from and its licence.
     pixel_size : (y, x) in micrometre, where the image's file does not say it.
     speed : measured times; packaging/benchmarks/cost.py prints them.
+    validation : measured quality on images that are not in the package.
     """
 
     name: str = Field(
@@ -246,6 +268,7 @@ class AboutConfig(_Settings):
     image_credit: str = ""
     pixel_size: tuple[float, float] | None = None
     speed: tuple[Speed, ...] = ()
+    validation: tuple[Validated, ...] = ()
 
 
 def load_about(path: Path) -> AboutConfig:

@@ -24,7 +24,8 @@ from bmz_ddpm.diffusion.denoiser import SIZES
 from bmz_ddpm.errors import CheckpointError, ConfigError, DataError, ExportError
 from bmz_ddpm.package import build, cover
 from bmz_ddpm.package.build import export_packages, targets_of, validate
-from bmz_ddpm.package.job import Job
+from bmz_ddpm.package.document import write_document
+from bmz_ddpm.package.job import Job, Measured
 from bmz_ddpm.package.load import load_model
 from bmz_ddpm.package.profiles import CORE, ILASTIK, profiles_for
 from bmz_ddpm.package.tensors import load_field
@@ -165,6 +166,28 @@ def test_readme_holds_the_measured_numbers(
         assert f"| {measured[f'{name}_mae']:.2f} | {measured[f'{name}_psnr']:.2f} |" in text
         assert measured[f"{name}_fitted_psnr"] >= measured[f"{name}_psnr"]
     assert "$" not in text
+
+
+def test_readme_tells_what_was_measured_on_images_that_are_not_shipped(job: Job) -> None:
+    def row(method: str, psnr: float, **more: float) -> dict[str, Any]:
+        return {
+            "data": "Ten fields",
+            "method": method,
+            "mae": 4.5,
+            "psnr": psnr,
+            "psnr_fitted": psnr + 1,
+            "ms_ssim": 0.9,
+        } | more
+
+    rows = (row("noisy", 20.0), row("average of 15", 31.25, spread_skill=0.5))
+    about = AboutConfig(image=job.about.image, validation=rows)
+    text = write_document(replace(job, about=about), CORE, "x.zip", Measured({}, None, 1.0))
+    assert "Ten fields, medians:" in text
+    assert "| average of 15 | 4.50 | 31.25 | 32.25 | 0.900 |" in text
+    assert "0.50 times the real error: it is over-confident by 2.0 times" in text
+    assert "Not measured" not in text
+    without = replace(job, about=AboutConfig(image=job.about.image))
+    assert "Not measured" in write_document(without, CORE, "x.zip", Measured({}, None, 1.0))
 
 
 def test_pixel_size_of_the_settings_where_the_file_has_none(about: AboutConfig) -> None:

@@ -40,7 +40,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         outputs=_outputs(job, profile),
         intended_use=about.intended_use,
         limits=about.limits,
-        calibration=_calibration(measured.validation),
+        calibration=_calibration(measured.validation, about),
         low=f"{intensity.low:g}",
         high=f"{intensity.high:g}",
         tile=tiling.tile,
@@ -50,7 +50,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         gflop=f"{flops:,.0f}",
         overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
         speed=_speed(about),
-        validation=_validation(measured.validation, job),
+        validation=_validation(measured.validation, job) + _validated(about),
         parity="\n".join(
             f"| {name} | {p.denoised:.1e} | {p.std:.1e} | {p.entropy:.3%} |"
             for name, p in measured.parities.items()
@@ -137,11 +137,13 @@ def _citations(about: AboutConfig) -> list[str]:
     ]
 
 
-def _calibration(row: dict[str, Any] | None) -> str:
-    ratio = row["spread_over_skill"] if row else math.nan
+def _calibration(row: dict[str, Any] | None, about: AboutConfig) -> str:
+    known = [v.spread_skill for v in about.validation if v.spread_skill]
+    ratio = row["spread_over_skill"] if row else known[-1] if known else math.nan
     if not math.isfinite(ratio):
         return "The std map has not been compared with real errors."
-    text = f"On the validation field the std map was {ratio:.2f} times the real error"
+    where = "field" if row else "images"
+    text = f"On the validation {where} the std map was {ratio:.2f} times the real error"
     if ratio < 1:
         return f"{text}: it is over-confident by {1 / ratio:.1f} times."
     return f"{text}."
@@ -149,7 +151,8 @@ def _calibration(row: dict[str, Any] | None) -> str:
 
 def _validation(row: dict[str, Any] | None, job: Job) -> str:
     if row is None:
-        return "Not measured: the package was exported without a reference image."
+        none = "Not measured: the package was exported without a reference image."
+        return "" if job.about.validation else none
 
     def cells(name: str) -> str:
         quality = row[f"{name}_ms_ssim"]
@@ -171,6 +174,20 @@ def _validation(row: dict[str, Any] | None, job: Job) -> str:
             f"{_count(settings.num_samples, 'sample')} | {cells('denoised')} |",
         ]
     )
+
+
+def _validated(about: AboutConfig) -> str:
+    """Tables of quality measured elsewhere, one for each set of images."""
+    text = ""
+    for data in dict.fromkeys(v.data for v in about.validation):
+        rows = [
+            f"| {v.method} | {v.mae:.2f} | {v.psnr:.2f} | {v.psnr_fitted:.2f} | {v.ms_ssim:.3f} |"
+            for v in about.validation
+            if v.data == data
+        ]
+        head = "| | MAE | PSNR (dB) | PSNR after fitting gain and offset | MS-SSIM |"
+        text += "\n".join(["", "", f"{data}, medians:", "", head, "|---|---|---|---|---|", *rows])
+    return text
 
 
 def _training(checkpoint: Checkpoint) -> str:
