@@ -96,10 +96,11 @@ class Images:
         UserError
             As `find_pairs` and `skip_unreadable` do.
         """
-        from ..data.pairs import find_pairs
+        from ..data.pairs import SPLITS, find_pairs
 
         dataset = self.description()
-        found = find_pairs(
+        search = functools.partial(
+            find_pairs,
             self.pairs,
             self.root,
             _selection(self.select or []),
@@ -111,8 +112,15 @@ class Images:
             axes=self.axes,
             low_channel=self.low_channel or self.channel,
             high_channel=self.high_channel or self.channel,
-            splits=splits,
         )
+        found = search(splits=splits)
+        if dataset:
+            fields = len({pair.fov for pair in search(splits=SPLITS)})
+            if fields != dataset.fields:
+                sys.stderr.write(
+                    f"note: {dataset.name}: {fields} fields of view are here, the paper has "
+                    f"{dataset.fields}.\n"
+                )
         if self.skip_unreadable:
             from ..data.planes import skip_unreadable
 

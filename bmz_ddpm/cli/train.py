@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,12 @@ def train(
     changed = {k: v for k, v in given.items() if v is not None}
     settings = make_train_config(settings.model_dump() | changed, "options")
     found = images.find(match=settings.match_intensity)
+    dataset = images.description()
+    if dataset and dataset.register_pairs and not any(pair.mask for pair in found):
+        sys.stderr.write(
+            f"note: {dataset.name}: the paper aligned these pairs first, as bmz-ddpm prepare does; "
+            "train takes them as they are.\n"
+        )
     if dry_run:
         typer.echo(settings.model_dump_json(indent=2))
         for pair in found:
