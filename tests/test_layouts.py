@@ -103,6 +103,10 @@ def test_fmd_with_something_missing(tmp_path: Path) -> None:
         f"{folder}: no field of view is left",
         "check the folder and --select",
     )
+    assert refused(tmp_path, select={"type": ["Confocal_FSH"]}) == (
+        f"{tmp_path}: has no FMD type 'Confocal_FSH' (did you mean 'Confocal_FISH'?)",
+        "here are Confocal_FISH",
+    )
     (folder / "gt" / "2" / "avg25.png").touch()
     assert refused(folder) == (
         f"{folder / 'gt' / '2'}: holds 2 images, expected one average (avg50.png)",

@@ -48,7 +48,10 @@ def write(
     multiscale = {"axes": named, "datasets": datasets, "coordinateTransformations": whole}
     metadata: dict[str, Any] = {"multiscales": [multiscale]}
     if labels:
-        metadata["omero"] = {"channels": [{"label": label} for label in labels]}
+        window = {"start": 0, "end": 255, "min": 0, "max": 255}
+        metadata["omero"] = {
+            "channels": [{"label": name, "color": "FFFFFF", "window": window} for name in labels]
+        }
     if version == "0.4":
         multiscale["version"] = "0.4"
         group.attrs.update(metadata)
@@ -151,6 +154,10 @@ def test_metadata_that_is_incomplete(tmp_path: Path) -> None:
             f"{path}: its OME-Zarr metadata is incomplete ({reason}), version 0.4 or 0.5 is read",
             "save it again as OME-Zarr 0.4 or 0.5",
         )
+    changed = json.loads(json.dumps(original))
+    changed["multiscales"][0]["axes"][2]["name"] = "p"
+    (path / ".zattrs").write_text(json.dumps(changed))
+    assert "(ValueError: its axes are 'zyp', without y and x)" in refused(path)[0]
     original["multiscales"][0]["axes"].pop(0)
     for owner in (original["multiscales"][0], *original["multiscales"][0]["datasets"]):
         owner["coordinateTransformations"][0]["scale"].pop(0)

@@ -112,7 +112,7 @@ def _check_row(place: str, row: Mapping[str, str | None]) -> None:
             f"known are {', '.join(SPLITS)}, or leave it empty",
         )
     if row.get("axes"):
-        check_axes(str(row["axes"]))
+        check_axes(str(row["axes"]), f"{place}: ")
 
 
 def is_fmd(folder: Path) -> bool:
@@ -174,6 +174,13 @@ def read_fmd(
             f"{folder}: has no folder 'gt', FMD is read from TYPE/raw/1, TYPE/gt/1 and so on",
             "name the folder of a type, or the one above",
         )
+    names = [kind.resolve().name for kind in types]
+    for name in select.get("type", ()):
+        if name not in names:
+            raise DataError(
+                f"{folder}: has no FMD type '{name}'{did_you_mean(name, names)}",
+                f"here are {', '.join(names)}",
+            )
     pairs = []
     for kind in types:
         cells = re.sub(r"(BPAE)_[BGR]$", r"\1", kind.resolve().name)

@@ -18,8 +18,8 @@ UNITS |= {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "angstrom": 1
 RGB = ("red", "green", "blue")
 
 
-def check_axes(axes: str) -> None:
-    """Refuse letters that cannot be the axes of an image.
+def check_axes(axes: str, place: str = "") -> None:
+    """Refuse letters that cannot be the axes of an image; `place` says where they stand.
 
     Raises
     ------
@@ -29,7 +29,8 @@ def check_axes(axes: str) -> None:
     unknown = set(axes) - set(ORDER)
     if unknown or len(set(axes)) < len(axes) or not {"y", "x"} <= set(axes):
         raise DataError(
-            f"axes '{axes}': must be different letters out of t, z, c, y and x, with y and x",
+            f"{place}axes '{axes}': must be different letters out of t, z, c, y and x, "
+            "with y and x",
             "e.g. zyx for a stack of planes, tyx for a time series, cyx for channels",
         )
 

@@ -67,7 +67,8 @@ def read_ome_zarr(path: Path, axes: str = "") -> xr.DataArray:
         full = levels["datasets"][0]
         place, letters = full["path"], _letters(levels["axes"])
         scale = _scale(levels, full, len(letters))
-        letters.index("y"), letters.index("x")  # an image has both
+        if not {"y", "x"} <= set(letters):
+            raise ValueError(f"its axes are '{letters}', without y and x")
         units = [a.get("unit", "") for a in levels["axes"]]
         labels = [c.get("label", "") for c in metadata.get("omero", {}).get("channels", [])]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -84,7 +85,7 @@ def read_ome_zarr(path: Path, axes: str = "") -> xr.DataArray:
     values = _pixels(path, group[place], letters)
     image = xr.DataArray(values, dims=name_axes(path, letters, values.shape, axes))
     micrometre = {
-        a: length * UNITS.get(unit, 0.0)  # 0: without a unit nothing is known
+        a: float(length) * UNITS.get(unit, 0.0)  # 0: without a unit nothing is known
         for a, length, unit in zip(letters, scale, units, strict=True)
     }
     size = (micrometre["y"], micrometre["x"])
