@@ -150,7 +150,10 @@ def test_colours_of_pages(tmp_path: Path) -> None:
 def test_several_unknown_axes_are_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, counts(5, 4, 20, 30), photometric="minisblack")
-    assert refused(path, "")[0] == f"{path}: axis 'q' of length 4 is not one of t, z, c, y, x"
+    assert refused(path, "") == (
+        f"{path}: axis 'q' of length 4 is not one of t, z, c, y, x",
+        "declare its axes with --axes, or save it as an ImageJ or OME TIFF",
+    )
     assert refused(path, "zyx") == (
         f"{path}: is 5 x 4 x 20 x 30, which 'zyx' does not name",
         "declare one letter per axis, in the order in which they are stored",

@@ -75,7 +75,9 @@ def name_axes(
         if not name and length > 1:
             raise DataError(
                 f"{path}: axis '{letters[i]}' of length {length} is not one of t, z, c, y, x",
-                "save it as an ImageJ or OME TIFF",
+                "declare its axes with --axes, or save it as an ImageJ or OME TIFF"
+                if letters[i] in "qi"
+                else "save it as an ImageJ or OME TIFF",
             )
     return tuple(name or f"_{i}" for i, name in enumerate(names))
 
