@@ -31,6 +31,7 @@ OWNERS = {
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"check/environments.py"},
     "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
+    "zarr": {"data/ome_zarr.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
 }
@@ -118,7 +119,7 @@ def test_public_functions_have_docstrings() -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
+    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx", "zarr")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

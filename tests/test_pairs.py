@@ -86,7 +86,7 @@ def test_a_csv_may_decide_the_split(tmp_path: Path) -> None:
 
 
 def test_a_csv_without_fov_takes_the_name_of_the_low_image(tmp_path: Path) -> None:
-    pairs = find_pairs(table(tmp_path / "a.csv", "low,high", "a.tif,x.tif", "b.tif,x.tif"))
+    pairs = find_pairs(table(tmp_path / "a.csv", "low,high", "a.tif,x.tif", "b.tif,y.tif"))
     assert [(p.fov, p.split) for p in pairs] == [("a", "val"), ("b", "train")]
 
 
@@ -228,3 +228,18 @@ def test_what_is_no_csv(tmp_path: Path) -> None:
     problem, fix = refused(source)
     assert problem.startswith(f"{source}: is not a CSV file ('utf-8' codec can't decode byte 0xff")
     assert fix == "save it as CSV in UTF-8"
+
+
+def test_a_csv_may_declare_axes_and_channels(tmp_path: Path) -> None:
+    lines = ["a.tif,A.tif,tyx,,2", "b.tif,B.tif,,DAPI,"]
+    source = table(tmp_path / "a.csv", "low,high,axes,low_channel,high_channel", *lines)
+    declared = [(p.axes, p.low_channel, p.high_channel) for p in find_pairs(source)]
+    assert declared == [("tyx", "", "2"), ("", "DAPI", "")]
+    pairs = find_pairs(source, axes="zyx", low_channel="GFP")  # options go before the file
+    declared = [(p.axes, p.low_channel, p.high_channel) for p in pairs]
+    assert declared == [("zyx", "GFP", "2"), ("zyx", "GFP", "")]
+    source = table(tmp_path / "b.csv", "low,high,axes", "a.tif,A.tif,xyz", "b.tif,B.tif,xyq")
+    assert refused(source)[0] == (
+        f"{source}: line 3: axes 'xyq': must be different letters out of t, z, c, y and x, "
+        "with y and x"
+    )
