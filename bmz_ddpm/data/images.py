@@ -200,8 +200,8 @@ def _tag_size(file: Any) -> tuple[float, float] | None:
     return (per_pixel[0], per_pixel[1])
 
 
-def write_tiff(path: Path, image: xr.DataArray) -> None:
-    """Write a float32 TIFF that ImageJ opens with the right axes and pixel size.
+def write_tiff(path: Path, image: xr.DataArray, dtype: Any = np.float32) -> None:
+    """Write a TIFF that ImageJ opens with the right axes and pixel size.
 
     The file appears under its name only when it is complete.
 
@@ -211,6 +211,8 @@ def write_tiff(path: Path, image: xr.DataArray) -> None:
         Ends in .tif or .tiff; in .ome.tif for OME-TIFF.
     image : DataArray
         Dimensions out of "tzcyx"; ``attrs["pixel_size"]`` (y, x) in micrometre if known.
+    dtype : numpy dtype
+        Of the file. Without .ome only 8 bit, 16 bit and float32 are possible.
 
     Raises
     ------
@@ -237,5 +239,5 @@ def write_tiff(path: Path, image: xr.DataArray) -> None:
             options["resolutionunit"] = 1
     # in memory first: where the disk fills up, tifffile can leave a cut file without any error
     encoded = BytesIO()
-    tifffile.imwrite(encoded, np.asarray(image.values, np.float32), metadata=metadata, **options)
+    tifffile.imwrite(encoded, np.asarray(image.values, dtype), metadata=metadata, **options)
     write_bytes(path, encoded.getbuffer())
