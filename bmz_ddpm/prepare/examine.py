@@ -83,7 +83,7 @@ def examine(pair: Pair, settings: PrepareSettings) -> tuple[Finding, Views | Non
         planes = load_planes(pair)
         _check(pair, planes, settings)
     except DataError as error:
-        return Finding(pair, reason=error.problem), None
+        return Finding(pair, reason=error.problem.removeprefix(f"{pair.low}: ")), None
     held = _valid(planes)
     low = structure(planes.low, None, settings.channel)
     high = structure(planes.high, held, settings.channel)

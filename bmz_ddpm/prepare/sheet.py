@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,19 +61,26 @@ def draw_tile(finding: Finding, views: Views | None) -> Tile:
     pair = finding.pair
     title = pair.low.stem if pair.low.stem.startswith(pair.fov) else f"{pair.fov}: {pair.low.stem}"
     draw.text((0, 0), _fitted(draw, title, font), fill="black", font=font)
+    colour = COLOURS[finding.verdict]
+    verdict = finding.verdict + (f": {finding.reason}" if finding.reason else "")
+    if views is None:
+        text = "\n".join(textwrap.wrap(verdict, 75))
+        draw.multiline_text((GAP, 3 * LINE + GAP), text, colour, font, spacing=4)
+    else:
+        draw.text((0, LINE), _fitted(draw, _values(finding), font), fill="black", font=font)
+        draw.text((0, 2 * LINE), _fitted(draw, verdict, font), fill=colour, font=font)
+        for i, panel in enumerate(_panels(views)):
+            tile.paste(panel, (i * (PANEL + GAP), 3 * LINE))
+    draw.rectangle((0, 3 * LINE, TILE_WIDTH - 1, TILE_HEIGHT - 1), outline=colour, width=2)
+    return Tile(tile, (not finding.rejected, finding.after))
+
+
+def _values(finding: Finding) -> str:
     m = finding.movement
-    values = (
+    return (
         f"shift y {m.shift_y:+.2f}, x {m.shift_x:+.2f} pixels   rotation {m.rotation:+.2f}°   "
         f"similarity {finding.before:.2f} to {finding.after:.2f}"
     )
-    draw.text((0, LINE), _fitted(draw, values, font), fill="black", font=font)
-    verdict = finding.verdict + (f": {finding.reason}" if finding.reason else "")
-    colour = COLOURS[finding.verdict]
-    draw.text((0, 2 * LINE), _fitted(draw, verdict, font), fill=colour, font=font)
-    for i, panel in enumerate(_panels(views) if views else []):
-        tile.paste(panel, (i * (PANEL + GAP), 3 * LINE))
-    draw.rectangle((0, 3 * LINE, TILE_WIDTH - 1, TILE_HEIGHT - 1), outline=colour, width=2)
-    return Tile(tile, (not finding.rejected, finding.after))
 
 
 def sheets(tiles: list[Tile], total: int) -> list[Image.Image]:
