@@ -179,7 +179,7 @@ def test_pairs_are_rejected_with_a_reason(tmp_path: Path) -> None:
     cut = write_imagej(tmp_path, "cut", low, high)
     cut.low.write_bytes(cut.low.read_bytes()[:100])
     cases = [
-        (wrong, {}, "is below 0.2 (--min-similarity)"),
+        (wrong, {}, "is below 0.35 (--min-similarity)"),
         (good, {"max_shift": 14.5}, "shift of 15.0 pixels is above 14.5 (--max-shift)"),
         (good, {"max_rotation": 2}, "rotation of -3.0 degrees is beyond 2 (--max-rotation)"),
         (good, {"min_overlap": 0.95}, "is below 95% (--min-overlap)"),
@@ -222,7 +222,7 @@ def test_a_movement_that_does_not_help_is_not_applied(
 
 
 def test_what_is_aligned_is_not_interpolated(tmp_path: Path) -> None:
-    finding, _ = examine(write_imagej(tmp_path, "a", *scene(6)), PrepareSettings())
+    finding, _ = examine(write_imagej(tmp_path, "a", *scene(9)), PrepareSettings())
     assert (finding.verdict, finding.reason) == ("unchanged", "aligned already")
     assert finding.movement == Movement()
 
@@ -321,7 +321,7 @@ def test_patches_without_clean_data_are_left_out_and_counted(tmp_path: Path) -> 
     pairs = [replace(write_imagej(tmp_path, n, low, high), mask=tmp_path / "m.tif") for n in "ab"]
     tifffile.imwrite(tmp_path / "m.tif", mask)
     pairs[1] = replace(pairs[1], split="val")
-    settings = PrepareSettings(register="none", patch=64, min_valid=0.9)
+    settings = PrepareSettings("none", patch=64, min_valid=0.9, min_overlap=0)
     done = prepare(pairs, settings, tmp_path / "out")
     assert (done.images, done.left_out) == (12, 6)
     assert json.loads((tmp_path / "out/summary.json").read_text())["patches_left_out"] == 6

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import ConfigError
-
 SamplerOption = Literal["ddpm", "ddim"]
 SpacingOption = Literal["log_snr", "time"]
 
@@ -34,20 +32,3 @@ Halo = Annotated[int, typer.Option(help="Border of a tile in pixels that is disc
 
 STEPS, SAMPLES, TILE, HALO = 4, 16, 256, 32
 ETA = {"ddpm": 1.0, "ddim": 0.0}
-
-
-def selection(items: list[str]) -> dict[str, list[str]]:
-    """Read what is given with --select.
-
-    Raises
-    ------
-    ConfigError
-        If an item is not COLUMN=VALUE.
-    """
-    selection = {}
-    for item in items:
-        column, equals, values = item.partition("=")
-        if not equals or not values:
-            raise ConfigError(f"--select {item}: is not COLUMN=VALUE", "e.g. --select fov=3,4")
-        selection[column] = values.split(",")
-    return selection

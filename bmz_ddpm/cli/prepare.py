@@ -45,7 +45,7 @@ def prepare(
     min_similarity: Annotated[
         float,
         typer.Option(min=-1, max=1, help="Smallest correlation of what the two images show."),
-    ] = 0.2,
+    ] = 0.35,
     min_overlap: Annotated[
         float,
         typer.Option(min=0, max=1, help="Smallest share of the noisy image that has clean data."),

@@ -45,7 +45,7 @@ class PrepareSettings:
     channel: int | None = None
     max_shift: float | None = None
     max_rotation: float = 5.0
-    min_similarity: float = 0.2
+    min_similarity: float = 0.35
     min_overlap: float = 0.7
     patch: int | None = None
     overlap: int = 0
