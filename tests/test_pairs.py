@@ -86,7 +86,7 @@ def test_a_csv_may_decide_the_split(tmp_path: Path) -> None:
 
 
 def test_a_csv_without_fov_takes_the_name_of_the_low_image(tmp_path: Path) -> None:
-    pairs = find_pairs(table(tmp_path / "a.csv", "low,high", "a.tif,x.tif", "b.tif,x.tif"))
+    pairs = find_pairs(table(tmp_path / "a.csv", "low,high", "a.tif,x.tif", "b.tif,y.tif"))
     assert [(p.fov, p.split) for p in pairs] == [("a", "val"), ("b", "train")]
 
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from bmz_ddpm.data.pairs import Pair
-from bmz_ddpm.data.planes import load_planes
+from bmz_ddpm.data.planes import load_planes, skip_unreadable
 from bmz_ddpm.errors import DataError
 
 
@@ -75,3 +75,44 @@ def test_nothing_to_match(pair: Pair) -> None:
     )
     with pytest.raises(DataError, match=r"has 1 channels and .* has 2"):
         load_planes(pair, match=True)
+
+
+def test_channels_and_axes_as_declared(pair: Pair) -> None:
+    """Each image has its own channels; the axes are those of both."""
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 250, (4, 3, 2, 32, 40), dtype=np.uint8)
+    for path in (pair.low, pair.high):
+        tifffile.imwrite(path, stored, photometric="minisblack")
+    declared = replace(pair, axes="tzcyx", low_channel="2", high_channel="2,1")
+    low, high, _ = load_planes(declared)
+    np.testing.assert_array_equal(low, stored.reshape(12, 2, 32, 40)[:, [1]])
+    np.testing.assert_array_equal(high, stored.reshape(12, 2, 32, 40)[:, [1, 0]])
+    with pytest.raises(DataError, match=r"low\.tif: has no channel 'GFP', its channels are 1 to 2"):
+        load_planes(replace(declared, low_channel="GFP"))
+
+
+def test_skipping_is_by_pair_and_says_why(pair: Pair, tmp_path: Path) -> None:
+    cut, smaller = tmp_path / "cut.tif", tmp_path / "smaller.tif"
+    cut.write_bytes(pair.low.read_bytes()[:3000])
+    tifffile.imwrite(smaller, tifffile.imread(pair.high)[:-1])
+    bad = [replace(pair, low=cut), replace(pair, high=smaller), replace(pair, low_channel="2")]
+    val = replace(pair, fov="b", split="val")
+    kept, problems = skip_unreadable([bad[0], pair, *bad[1:], val])
+    assert kept == [pair, val]
+    assert problems[0].startswith(f"{cut}: is not a readable image (")
+    assert problems[1].startswith(f"{pair.low}: is 256 x 256 pixels but its partner {smaller} is")
+    assert problems[2] == f"{pair.low}: has no channel '2', its channels are 1"
+    assert skip_unreadable([pair, val]) == ([pair, val], [])
+
+
+def test_skipping_leaves_something_of_each_split(pair: Pair, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(b"II*")
+    for split, word in (("train", "training"), ("val", "validation"), ("test", "the test")):
+        bad = replace(pair, low=cut, split=split)
+        with pytest.raises(DataError) as caught:
+            skip_unreadable([bad, bad, replace(pair, split="val" if split == "train" else "train")])
+        assert caught.value.problem.startswith(
+            f"none of the 2 pairs for {word} can be used; the first problem is: {cut}: is not a"
+        )
+        assert caught.value.fix.startswith("repair the images")

@@ -172,7 +172,7 @@ def test_padding_from_before_does_not_attract_the_registration(tmp_path: Path) -
 def test_pairs_are_rejected_with_a_reason(tmp_path: Path) -> None:
     low, high = scene(3, (-9.0, 12.0), -3)
     good = write_imagej(tmp_path, "good", low, high)
-    wrong = write_imagej(tmp_path, "wrong", low, scene(5)[1])
+    wrong = write_imagej(tmp_path, "wrong", *scene(7, photons=0.1))
     flat = write_imagej(tmp_path, "flat", low, np.full_like(high, 7))
     dark = write_imagej(tmp_path, "dark", np.zeros_like(low), high)
     small = write_imagej(tmp_path, "small", low, high[:-2])
@@ -183,7 +183,7 @@ def test_pairs_are_rejected_with_a_reason(tmp_path: Path) -> None:
         (good, {"max_shift": 14.5}, "shift of 15.0 pixels is above 14.5 (--max-shift)"),
         (good, {"max_rotation": 2}, "rotation of -3.0 degrees is beyond 2 (--max-rotation)"),
         (good, {"min_overlap": 0.95}, "is below 95% (--min-overlap)"),
-        (good, {"channel": 2}, "has 1 channels, --channel is 2"),
+        (good, {"channel": 2}, "has 1 channels, --register-channel is 2"),
         (good, {"patch": 256}, "is 192 x 192 pixels, smaller than --patch 256"),
         (flat, {}, "the clean image shows nothing to register"),
         (dark, {}, "the noisy image shows nothing to register"),
@@ -398,7 +398,7 @@ def test_the_report_names_every_pair(prepared: tuple[Path, Prepared]) -> None:
     assert float(shifts[0]["similarity_after"]) > 0.9 > float(shifts[0]["similarity_before"])
     (rejected,) = csv.DictReader((folder / "out/rejected.csv").open())
     assert rejected["low"].endswith("wrong.tif")
-    assert "--min-similarity" in rejected["reason"]
+    assert "shift of" in rejected["reason"]
     summary = json.loads((folder / "out/summary.json").read_text())
     assert (summary["pairs"], summary["registered"], summary["rejected"]) == (4, 2, 1)
     assert summary["settings"]["patch"] == 60

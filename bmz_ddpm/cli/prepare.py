@@ -8,28 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Out, selection
+from .data_options import Images, takes_images
+from .options import Out
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
     from ..prepare.run import Prepared
 
 
+@takes_images
 def prepare(
-    pairs: Annotated[Path, typer.Argument(help="Folder with low/ and high/, or a CSV file.")],
+    images: Images,
     out: Out = Path("prepared"),
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that the paths in the CSV start from.")
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
-    ] = None,
     register: Annotated[
         Literal["rigid", "shift", "none"],
         typer.Option(help="How the clean image may be moved; rigid: shift and rotation."),
     ] = "rigid",
-    channel: Annotated[
+    register_channel: Annotated[
         int | None,
         typer.Option(min=1, help="Channel to register on, from 1. Default: the mean of all."),
     ] = None,
@@ -72,17 +67,17 @@ def prepare(
     import json
     from dataclasses import asdict
 
-    from ..data.pairs import find_pairs
+    from ..data.pairs import SPLITS
     from ..prepare.run import prepare as run
     from ..prepare.settings import PrepareSettings
     from ..prepare.store import refuse_used
 
     settings = PrepareSettings(
-        register, channel, max_shift, max_rotation, min_similarity, min_overlap, patch, overlap,
-        min_valid,
+        register, register_channel, max_shift, max_rotation, min_similarity, min_overlap,
+        patch, overlap, min_valid,
     )  # fmt: skip
     refuse_used(out)
-    found = find_pairs(pairs, root, selection(select or []))
+    found = images.find(SPLITS)
     if dry_run:
         typer.echo(json.dumps(asdict(settings), indent=2))
         for pair in found:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import ConfigError
+from .data_options import Images, takes_images
 from .options import Device, Out
 from .progress import ProgressLine
 
 
+@takes_images
 def train(
-    pairs: Annotated[Path, typer.Argument(help="Folder with low/ and high/, or a CSV file.")],
+    images: Images,
     out: Out = Path("runs/model"),
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings; options below override it.")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that the paths in the CSV start from.")
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
     ] = None,
     size: Annotated[
         Literal["tiny", "small", "paper"] | None, typer.Option(help="Network size.")
@@ -44,7 +39,6 @@ def train(
     log.csv and config.json.
     """
     from ..config import TrainConfig, load_train_config, make_train_config
-    from ..data.pairs import find_pairs
 
     settings = load_train_config(config) if config else TrainConfig()
     given = {
@@ -52,7 +46,13 @@ def train(
     }  # fmt: skip
     changed = {k: v for k, v in given.items() if v is not None}
     settings = make_train_config(settings.model_dump() | changed, "options")
-    found = find_pairs(pairs, root, _selection(select or []))
+    found = images.find(match=settings.match_intensity)
+    dataset = images.description()
+    if dataset and dataset.register_pairs and not any(pair.mask for pair in found):
+        sys.stderr.write(
+            f"note: {dataset.name}: the paper aligned these pairs first, as bmz-ddpm prepare does; "
+            "train takes them as they are.\n"
+        )
     if dry_run:
         typer.echo(settings.model_dump_json(indent=2))
         for pair in found:
@@ -71,13 +71,3 @@ def train(
 
     typer.echo(trainer.run(show))
     typer.echo(out / "final.safetensors")
-
-
-def _selection(items: list[str]) -> dict[str, list[str]]:
-    selection = {}
-    for item in items:
-        column, equals, values = item.partition("=")
-        if not equals or not values:
-            raise ConfigError(f"--select {item}: is not COLUMN=VALUE", "e.g. --select fov=3,4")
-        selection[column] = values.split(",")
-    return selection

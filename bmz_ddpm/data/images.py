@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -13,49 +14,66 @@ import numpy as np
 import xarray as xr
 
 from ..axes import ORDER
-from ..errors import DataError
+from ..errors import DataError, MissingDependency
 from ..files import write_bytes
+from .metadata import RGB, name_axes, tiff_channel_names, tiff_pixel_size
+from .ome_zarr import SUFFIX as ZARR
+from .ome_zarr import is_zarr, read_ome_zarr
 
 TIFF = {".tif", ".tiff"}
 SUFFIXES = TIFF | {".png"}
-#: Micrometres per unit, by the names that TIFF writers use.
-UNITS = {"micron": 1.0, "microns": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0}
-UNITS |= {"nm": 1e-3, "mm": 1e3, "cm": 1e4}
 
 
-def read_image(path: Path) -> xr.DataArray:
-    """Read a TIFF or PNG image.
+def is_image(path: Path) -> bool:
+    """Say whether `read_image` would try to read this; not a hidden file."""
+    known = SUFFIXES | {ZARR}
+    return path.suffix.lower() in known and not path.name.startswith(".")
+
+
+def image_name(path: Path) -> str:
+    """Return a file's name without .tif, .ome.tif, .ome.zarr and the like."""
+    return path.stem.removesuffix(".ome")
+
+
+def read_image(path: Path, axes: str = "") -> xr.DataArray:
+    """Read a TIFF, PNG or OME-Zarr image.
 
     Parameters
     ----------
     path : Path
-        TIFF (plain, ImageJ, OME) or PNG; 8 or 16 bit or float.
+        TIFF (plain, ImageJ, OME), PNG, or a folder in OME-Zarr; 8 or 16 bit or float.
+    axes : str
+        Axes in stored order, as "tyx", where the file does not say them (pages of a plain
+        TIFF); "" for nothing: pages are then planes, z.
 
     Returns
     -------
     DataArray
         Dimensions: those of "tzcyx" that the file has, in that order; its own dtype.
-        ``attrs["pixel_size"]`` is (y, x) in micrometre, or absent when the file has none.
+        ``attrs["pixel_size"]`` is (y, x) in micrometre, ``attrs["channel_names"]`` a tuple of
+        str; both are absent when the file has none.
 
     Raises
     ------
     DataError
-        If the file is missing, not an image, cut short, of a kind we do not read, or holds
-        NaN or infinity.
+        If the file is missing, not an image, cut short, of a kind we do not read, holds
+        NaN or infinity, or has other axes than `axes`.
+    MissingDependency
+        If it is OME-Zarr and zarr is not installed.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: does not exist", "check the path")
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         raise DataError(f"{path}: is a folder, expected an image file", "name one image")
-    if path.suffix.lower() not in SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path}: file type '{path.suffix}' is not read, expected .tif, .tiff or .png",
             "save it as TIFF",
         )
     try:
-        image = _read_tiff(path) if path.suffix.lower() in TIFF else _read_png(path)
-    except DataError:
+        image = _reader(path)(path, axes)
+    except (DataError, MissingDependency):
         raise
     except Exception as error:  # the readers raise whatever a damaged file makes them do
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -63,6 +81,12 @@ def read_image(path: Path) -> xr.DataArray:
             f"{path}: is not a readable image ({reason})", "is the file complete? save it again"
         ) from error
     return _checked(path, image)
+
+
+def _reader(path: Path) -> Callable[[Path, str], xr.DataArray]:
+    if path.is_dir():
+        return read_ome_zarr
+    return _read_tiff if path.suffix.lower() in TIFF else _read_png
 
 
 def _checked(path: Path, image: xr.DataArray) -> xr.DataArray:
@@ -79,11 +103,13 @@ def _checked(path: Path, image: xr.DataArray) -> xr.DataArray:
             f"{path}: {bad} pixels are NaN or infinite, every pixel must be a number",
             "replace them, e.g. by the local median",
         )
+    for dim in [d for d in image.dims if str(d).startswith("_")]:
+        image = image.isel({dim: 0})
     present = [axis for axis in ORDER if axis in image.dims]
     return image.transpose(*present)
 
 
-def _read_png(path: Path) -> xr.DataArray:
+def _read_png(path: Path, axes: str) -> xr.DataArray:
     from PIL import Image
 
     with Image.open(path) as file:
@@ -97,10 +123,14 @@ def _read_png(path: Path) -> xr.DataArray:
         values = np.asarray(file.convert(plain) if plain else file)
     if values.dtype == np.int32:  # Pillow's "I" mode holds 16-bit PNG
         values = values.astype(np.uint16)
-    return xr.DataArray(values, dims=("y", "x") if values.ndim == 2 else ("y", "x", "c"))
+    letters = "yx" if values.ndim == 2 else "yxs"
+    image = xr.DataArray(values, dims=name_axes(path, letters, values.shape, axes))
+    if "c" in image.dims:
+        image.attrs["channel_names"] = RGB
+    return image
 
 
-def _read_tiff(path: Path) -> xr.DataArray:
+def _read_tiff(path: Path, axes: str) -> xr.DataArray:
     import tifffile
 
     with _complaints() as complaints, tifffile.TiffFile(path) as file:
@@ -113,15 +143,19 @@ def _read_tiff(path: Path) -> xr.DataArray:
                 "save each position or scene as a file of its own",
             )
         values = series.asarray()
-        dims = _dims(path, series.axes.lower(), values.shape)
-        size = _pixel_size(file)
+        letters = series.axes.lower()
+        image = xr.DataArray(values, dims=name_axes(path, letters, values.shape, axes))
+        channels = image.sizes.get("c", 1)
+        names = tiff_channel_names(file, channels)
+        if "s" in letters and channels == 3:
+            names = names or RGB
+        size = tiff_pixel_size(file)
         if complaints:
             raise ValueError(complaints[0])
-    image = xr.DataArray(values, dims=dims)
-    for dim in [d for d in dims if d.startswith("_")]:
-        image = image.isel({dim: 0})
     if size is not None:
         image.attrs["pixel_size"] = size
+    if names:
+        image.attrs["channel_names"] = names
     return image
 
 
@@ -143,63 +177,6 @@ def _complaints() -> Iterator[list[str]]:
         logger.removeFilter(keep)
 
 
-def _dims(path: Path, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Map tifffile's axis letters to ours; length-one unknown axes are dropped later."""
-    dims = []
-    for i, (letter, length) in enumerate(zip(axes, shape, strict=True)):
-        name = {"s": "c", "i": "z", "q": "z"}.get(letter, letter)
-        if name in ORDER and name not in dims:
-            dims.append(name)
-        elif length == 1:
-            dims.append(f"_{i}")
-        else:
-            raise DataError(
-                f"{path}: axis '{letter}' of length {length} is not one of t, z, c, y, x",
-                "save it as an ImageJ or OME TIFF",
-            )
-    return tuple(dims)
-
-
-def _pixel_size(file: Any) -> tuple[float, float] | None:
-    """Return (y, x) in micrometre from OME-XML, or from ImageJ or plain resolution tags."""
-    size = _ome_size(file.ome_metadata) if file.ome_metadata else _tag_size(file)
-    return size if size and min(size) > 0 else None
-
-
-def _ome_size(xml: str) -> tuple[float, float] | None:
-    from xml.etree import ElementTree
-
-    for element in ElementTree.fromstring(xml).iter():
-        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-            at = element.attrib
-            y, x = (
-                float(at.get(f"PhysicalSize{a}", at["PhysicalSizeX"]))
-                * UNITS.get(at.get(f"PhysicalSize{a}Unit", "µm"), 0.0)  # e.g. "pixel"
-                for a in "YX"
-            )
-            return y, x
-    return None
-
-
-def _tag_size(file: Any) -> tuple[float, float] | None:
-    tags = file.pages[0].tags
-    if "XResolution" not in tags or "YResolution" not in tags:
-        return None
-    unit = (file.imagej_metadata or {}).get("unit")
-    if unit is None:
-        code = tags["ResolutionUnit"].value if "ResolutionUnit" in tags else 1
-        unit = "cm" if int(code) == 3 else None
-    if str(unit) not in UNITS:
-        return None
-    per_pixel = []
-    for name in ("YResolution", "XResolution"):
-        count, length = tags[name].value
-        if not count:
-            return None
-        per_pixel.append(length / count * UNITS[str(unit)])
-    return (per_pixel[0], per_pixel[1])
-
-
 def write_tiff(path: Path, image: xr.DataArray, dtype: Any = np.float32) -> None:
     """Write a TIFF that ImageJ opens with the right axes and pixel size.
 
@@ -210,7 +187,8 @@ def write_tiff(path: Path, image: xr.DataArray, dtype: Any = np.float32) -> None
     path : Path
         Ends in .tif or .tiff; in .ome.tif for OME-TIFF.
     image : DataArray
-        Dimensions out of "tzcyx"; ``attrs["pixel_size"]`` (y, x) in micrometre if known.
+        Dimensions out of "tzcyx"; ``attrs["pixel_size"]`` (y, x) in micrometre and
+        ``attrs["channel_names"]`` if known.
     dtype : numpy dtype
         Of the file. Without .ome only 8 bit, 16 bit and float32 are possible.
 
@@ -224,15 +202,22 @@ def write_tiff(path: Path, image: xr.DataArray, dtype: Any = np.float32) -> None
     present = [axis for axis in ORDER if axis in image.dims]
     image = image.transpose(*present)
     size = image.attrs.get("pixel_size")
+    names = image.attrs.get("channel_names", ())
+    named = "c" in present and len(names) == image.sizes["c"]
     metadata: dict[str, Any] = {"axes": "".join(present).upper()}
     options: dict[str, Any] = {}
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         options["ome"] = True
+        if named:
+            metadata["Channel"] = {"Name": list(names)}
         if size:
             metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeX": size[1]}
             metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
     else:
         options["imagej"] = True
+        if named:  # one label per plane, channels first
+            planes = math.prod(image.sizes[a] for a in present if a in "tz")
+            metadata["Labels"] = list(names) * planes
         if size:
             metadata["unit"] = "micron"
             options["resolution"] = (1 / size[1], 1 / size[0])

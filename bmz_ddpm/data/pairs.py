@@ -2,175 +2,148 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from ..errors import DataError, did_you_mean
-from .images import SUFFIXES
+from ..errors import DataError
+from .datasets import DataSet
+from .layouts import is_fmd, read_csv, read_fmd, read_folder
+from .metadata import check_axes
+from .pair import SPLITS, Pair
+from .splits import WORDS, refuse_leaks, split_by_file, split_one_in_ten
 
-SPLITS = ("train", "val", "test")
+__all__ = ["SPLITS", "Pair", "find_pairs"]
 
-
-@dataclass(frozen=True)
-class Pair:
-    """One noisy image and its clean reference.
-
-    Attributes
-    ----------
-    low, high : Path
-    fov : str
-        Field of view. Images of one field are never split between training and validation.
-    split : str
-        "train", "val", or "" when not yet decided.
-    mask : Path, optional
-        Image that is zero where the clean image holds nothing.
-    """
-
-    low: Path
-    high: Path
-    fov: str
-    split: str = ""
-    mask: Path | None = None
+Layout = Literal["auto", "pairs", "csv", "fmd"]
 
 
 def find_pairs(
-    source: Path, root: Path | None = None, select: Mapping[str, list[str]] | None = None
+    source: Path,
+    root: Path | None = None,
+    select: Mapping[str, list[str]] | None = None,
+    *,
+    layout: Layout = "auto",
+    dataset: DataSet | None = None,
+    split_file: Path | None = None,
+    noise: Sequence[str] = (),
+    captures: int | None = None,
+    axes: str = "",
+    low_channel: str = "",
+    high_channel: str = "",
+    splits: Collection[str] = ("train", "val"),
 ) -> list[Pair]:
     """List the pairs of a folder or CSV file.
 
     Parameters
     ----------
     source : Path
-        A folder with ``low/`` and ``high/`` (same file names), or a CSV file with columns
-        low, high and optionally mask, fov and split (train, val; rows with test are left out).
+        A folder with ``low/`` and ``high/`` (same file names), a folder laid out as FMD, or a
+        CSV file with columns low, high and optionally mask, fov, split, axes, low_channel and
+        high_channel.
     root : Path, optional
         Folder that the paths in the CSV start from; the CSV's own folder when not given.
     select : mapping, optional
-        Column name to the values to keep (CSV only).
+        Column name to the values to keep (CSV; "type" and "fov" for FMD).
+    layout : str
+        What `source` is; "auto" finds out.
+    dataset : DataSet, optional
+        Layout, axes, pixel size and split of a data set of the paper. With a CSV file the
+        layout is the file's, and so is the split where it has one.
+    split_file : Path, optional
+        CSV file with the columns fov and split; goes before every other split.
+    noise : sequence of str
+        Noise levels of FMD, out of raw, avg2, avg4, avg8, avg16; raw when empty.
+    captures : int, optional
+        At most this many captures per field of view (FMD).
+    axes, low_channel, high_channel : str
+        As in `Pair`, for all pairs.
+    splits : collection of str
+        Which of "train", "val" and "test" to return.
 
     Returns
     -------
     list of Pair
-        Every pair has its split decided: where the source names none, one field of view in
-        ten, at least one, is kept for validation.
+        Every pair has its split decided: where nothing names one, one field of view in ten,
+        at least one, is kept for validation.
 
     Raises
     ------
     DataError
-        If there is nothing to read, a partner is missing, or a field is in both splits.
+        If there is nothing to read, a partner is missing, or a field is in two splits.
     """
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: does not exist", "name a folder with low/ and high/, or a CSV")
-    if source.is_dir():
-        if select:
-            raise DataError(f"{source}: is a folder, --select needs a CSV file", "leave it out")
-        pairs = _from_folder(source)
-    else:
-        pairs = _from_csv(source, source.parent if root is None else Path(root), select or {})
-    return _split(source, pairs)
+    if axes:
+        check_axes(axes)
+    if dataset is not None:
+        layout = dataset.layout if source.is_dir() else "csv"
+        axes = axes or dataset.axes
+        if layout == "fmd":
+            noise = noise or dataset.noise
+            if not (source / "gt").is_dir():
+                select = {"type": [dataset.type], **(select or {})}
+    pairs = _read(source, root, select or {}, layout, noise, captures)
+    given = {"axes": axes, "low_channel": low_channel, "high_channel": high_channel}
+    changed = {name: value for name, value in given.items() if value}
+    size = dataset.pixel_size if dataset else None
+    pairs = [replace(p, **changed, pixel_size=size) for p in pairs]  # type: ignore[arg-type]
+    if split_file is not None:
+        pairs = split_by_file(pairs, split_file)
+    elif dataset is not None and not any(p.split for p in pairs):
+        pairs = dataset.divide(source, pairs)
+    elif not all(p.split for p in pairs):
+        undecided = [p for p in pairs if not p.split]
+        decided = dict(zip(undecided, split_one_in_ten(source, undecided), strict=True))
+        pairs = [decided.get(p, p) for p in pairs]
+    refuse_leaks(source, pairs)
+    return _kept(source, pairs, splits)
 
 
-def _from_folder(folder: Path) -> list[Pair]:
-    files: dict[str, dict[str, Path]] = {}
-    for kind in ("low", "high"):
-        if not (folder / kind).is_dir():
-            raise DataError(
-                f"{folder}: has no folder '{kind}', pairs are read from low/ and high/",
-                "put the noisy images into low/ and the clean ones into high/",
-            )
-        files[kind] = {}
-        for path in sorted((folder / kind).iterdir()):
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            if path.stem in files[kind]:
-                raise DataError(
-                    f"{path}: another image is called '{path.stem}' too, names must differ",
-                    "move one of them away",
-                )
-            files[kind][path.stem] = path
-    if not files["low"]:
-        raise DataError(f"{folder / 'low'}: holds no TIFF or PNG image", "put the images there")
-    for kind, other in (("low", "high"), ("high", "low")):
-        for stem, path in files[kind].items():
-            if stem not in files[other]:
-                raise DataError(
-                    f"{path}: has no partner '{stem}' in {folder / other}",
-                    "add it, or move this image away",
-                )
-    return [Pair(files["low"][stem], files["high"][stem], stem) for stem in files["low"]]
-
-
-def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[Pair]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel marks UTF-8 files
-            reader = csv.DictReader(stream)
-            lines = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+def _read(
+    source: Path,
+    root: Path | None,
+    select: Mapping[str, list[str]],
+    layout: Layout,
+    noise: Sequence[str],
+    captures: int | None,
+) -> list[Pair]:
+    if layout == "auto":
+        if not source.is_dir():
+            layout = "csv"
+        else:
+            layout = "fmd" if not (source / "low").is_dir() and is_fmd(source) else "pairs"
+    if source.is_dir() == (layout == "csv"):
         raise DataError(
-            f"{path}: is not a CSV file ({error})", "save it as CSV in UTF-8"
-        ) from error
-    for name in ("low", "high", *select):
-        if name not in columns:
-            hint = did_you_mean(name, columns)
-            raise DataError(
-                f"{path}: has no column '{name}'{hint}", f"its columns are {', '.join(columns)}"
-            )
-    for number, row in lines:
-        _check_row(f"{path}: line {number}", row)
-    rows = [row for _, row in lines]
-    for name, values in select.items():
-        rows = [row for row in rows if row[name] in values]
-    rows = [row for row in rows if row.get("split") != "test"]
-    if not rows:
-        raise DataError(f"{path}: no row is left to train on", "check the file and --select")
-    pairs = []
-    for row in rows:
-        split = "val" if row.get("split") == "val" else "train"
-        low, high = root / row["low"], root / row["high"]
-        mask = root / row["mask"] if row.get("mask") else None
-        for file in (low, high, *([mask] if mask else [])):
-            if not file.is_file():
-                raise DataError(f"{file}: named in {path} but does not exist", "check --root")
-        pairs.append(Pair(low, high, row.get("fov") or low.stem, split, mask))
-    if not any(p.split == "val" for p in pairs):
-        pairs = [replace(p, split="") for p in pairs]
-    return pairs
-
-
-def _check_row(place: str, row: Mapping[str, str | None]) -> None:
-    for name in ("low", "high"):
-        if not row[name]:
-            raise DataError(f"{place} has no '{name}'", "fill it in, or delete the line")
-    split = row.get("split")
-    if split and split not in SPLITS:
-        raise DataError(
-            f"{place}: split '{split}' is unknown{did_you_mean(split, SPLITS)}",
-            f"known are {', '.join(SPLITS)}, or leave it empty",
+            f"{source}: is {'a folder' if source.is_dir() else 'a file'}, the layout '{layout}' is "
+            f"read from a {'CSV file' if layout == 'csv' else 'folder'}",
+            "correct --layout or --dataset, or name what it says",
         )
-
-
-def _split(source: Path, pairs: list[Pair]) -> list[Pair]:
-    if all(p.split for p in pairs):
-        fields = {s: {p.fov for p in pairs if p.split == s} for s in ("train", "val")}
-        both = fields["train"] & fields["val"]
-        if both:
-            raise DataError(
-                f"{source}: field of view '{min(both)}' is in training and in validation",
-                "give all images of one field the same split",
-            )
-        if not any(p.split == "train" for p in pairs):
-            raise DataError(f"{source}: every row is for validation", "mark some rows as train")
-        return pairs
-    names = sorted({p.fov for p in pairs})
-    if len(names) < 2:
+    if layout != "fmd" and (noise or captures):
         raise DataError(
-            f"{source}: only one field of view ('{names[0]}'), at least two are needed, one of "
-            "them to validate on",
-            "add images of another field, or a column 'fov' that tells the fields apart",
+            f"{source}: is not laid out as FMD, --noise and --captures need that", "leave them out"
         )
-    held_out = set(names[:: max(2, min(10, len(names)))])
-    return [replace(p, split="val" if p.fov in held_out else "train") for p in pairs]
+    if layout == "fmd":
+        return read_fmd(source, noise, captures, select)
+    if layout == "csv":
+        return read_csv(source, source.parent if root is None else Path(root), select)
+    if select:
+        raise DataError(f"{source}: is a folder, --select needs a CSV file", "leave it out")
+    return read_folder(source)
+
+
+def _kept(source: Path, pairs: list[Pair], splits: Collection[str]) -> list[Pair]:
+    kept = [p for p in pairs if p.split in splits]
+    if not kept and "train" in splits:
+        raise DataError(f"{source}: no row is left to train on", "check the file and --select")
+    if "train" in splits and not any(p.split == "train" for p in kept):
+        raise DataError(f"{source}: every row is for validation", "mark some rows as train")
+    if not kept:
+        words = " or ".join(WORDS[s] for s in SPLITS if s in splits)
+        raise DataError(
+            f"{source}: no image is for {words}",
+            "decide which fields of view are, in a column 'split' or with --split-file",
+        )
+    return kept

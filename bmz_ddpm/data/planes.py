@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError
+from .channels import select_channels
 from .images import read_image
-from .pairs import Pair
+from .pair import SPLITS, Pair
+from .splits import WORDS
 
 
 class Planes(NamedTuple):
@@ -28,6 +30,60 @@ class Planes(NamedTuple):
     mask: np.ndarray | None
 
 
+def read_pair(pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
+    """Read both images, with the axes and channels that the pair declares.
+
+    Returns
+    -------
+    low, high : DataArray
+        As `images.read_image` returns them; where a file has no pixel size, that of the data
+        set's description.
+
+    Raises
+    ------
+    DataError
+    """
+    images = []
+    for path, channel in ((pair.low, pair.low_channel), (pair.high, pair.high_channel)):
+        image = select_channels(read_image(path, pair.axes), channel, path)
+        if pair.pixel_size is not None:
+            image.attrs.setdefault("pixel_size", pair.pixel_size)
+        images.append(image)
+    return images[0], images[1]
+
+
+def skip_unreadable(pairs: list[Pair], match: bool = False) -> tuple[list[Pair], list[str]]:
+    """Read every pair once, and leave out those that cannot be used.
+
+    Returns
+    -------
+    kept : list of Pair
+    problems : list of str
+        One line for each pair that is left out.
+
+    Raises
+    ------
+    DataError
+        If none is left of a split that was there.
+    """
+    kept, problems = [], []
+    for pair in pairs:
+        try:
+            load_planes(pair, match)
+            kept.append(pair)
+        except DataError as error:
+            problems.append(error.problem)
+    for split in SPLITS:
+        if any(p.split == split for p in pairs) and not any(p.split == split for p in kept):
+            count = sum(p.split == split for p in pairs)
+            raise DataError(
+                f"none of the {count} pairs for {WORDS[split]} can be used; the first problem is: "
+                f"{problems[0]}",
+                "repair the images, or split the fields of view in another way",
+            )
+    return kept, problems
+
+
 def load_planes(pair: Pair, match: bool = False) -> Planes:
     """Read a pair as two stacks of planes.
 
@@ -44,9 +100,10 @@ def load_planes(pair: Pair, match: bool = False) -> Planes:
     Raises
     ------
     DataError
-        If the two differ in size, or in the number of planes.
+        If an image cannot be read or has no such axes or channel, or if the two differ in size
+        or in the number of planes.
     """
-    low, high = _planes(read_image(pair.low)), _planes(read_image(pair.high))
+    low, high = (_planes(image) for image in read_pair(pair))
     if low.shape[0] != high.shape[0] or low.shape[2:] != high.shape[2:]:
         raise DataError(
             f"{pair.low}: is {describe_size(low)} but its partner {pair.high} is "

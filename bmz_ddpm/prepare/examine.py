@@ -113,7 +113,7 @@ def _check(pair: Pair, planes: Planes, settings: PrepareSettings) -> None:
         channels = images.shape[1]
         if settings.channel is not None and settings.channel > channels:
             raise DataError(
-                f"{path}: has {channels} channels, --channel is {settings.channel}",
+                f"{path}: has {channels} channels, --register-channel is {settings.channel}",
                 f"choose 1 to {channels}",
             )
     if settings.patch and min(planes.low.shape[2:]) < settings.patch:

@@ -19,7 +19,8 @@ class PrepareSettings:
     register : str
         "rigid" (shift and rotation), "shift", or "none".
     channel : int, optional
-        Channel to register on, counted from 1; the mean of all when not given.
+        Channel to register on, counted from 1 among those that are used; the mean of all when
+        not given.
     max_shift : float, optional
         Largest shift in pixels; a tenth of the image's smaller side when not given.
     max_rotation : float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.images import image_name
 from .examine import Finding, Views
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def draw_tile(finding: Finding, views: Views | None) -> Tile:
     draw = ImageDraw.Draw(tile)
     font = ImageFont.load_default(size=15)
     pair = finding.pair
-    title = pair.low.stem if pair.low.stem.startswith(pair.fov) else f"{pair.fov}: {pair.low.stem}"
+    name = image_name(pair.low)
+    title = name if name.startswith(pair.fov) else f"{pair.fov}: {name}"
     draw.text((0, 0), _fitted(draw, title, font), fill="black", font=font)
     colour = COLOURS[finding.verdict]
     verdict = finding.verdict + (f": {finding.reason}" if finding.reason else "")

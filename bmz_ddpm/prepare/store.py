@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..data.images import read_image, write_tiff
+from ..data.images import image_name, read_image, write_tiff
+from ..data.planes import read_pair
 from ..errors import DataError
 from ..files import write_bytes
 from .cut import corners
@@ -94,7 +95,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
 
 def unique_name(finding: Finding, taken: set[str]) -> str:
     """Return a file name that says which field and image a pair is, and no other pair has."""
-    fov, stem = finding.pair.fov, finding.pair.low.stem
+    fov, stem = finding.pair.fov, image_name(finding.pair.low)
     full = stem if stem.startswith(fov) else f"{fov}_{stem}"
     plain = re.sub(r"[^\w.+-]+", "-", full)
     names = itertools.chain([plain], (f"{plain}_{i}" for i in itertools.count(2)))
@@ -120,7 +121,8 @@ def write_pair(
         Patches with too little valid data.
     """
     pair = finding.pair
-    low, high = (_storable(path, read_image(path)) for path in (pair.low, pair.high))
+    read = zip((pair.low, pair.high), read_pair(pair), strict=True)
+    low, high = (_storable(path, image) for path, image in read)
     size = low.attrs.get("pixel_size") or high.attrs.get("pixel_size")
     given = read_image(pair.mask) if pair.mask else None
     valid = _moved_valid(low, given, finding.movement)
