@@ -180,7 +180,7 @@ def test_pairs_are_rejected_with_a_reason(tmp_path: Path) -> None:
     cut.low.write_bytes(cut.low.read_bytes()[:100])
     cases = [
         (wrong, {}, "is below 0.35 (--min-similarity)"),
-        (good, {"max_shift": 14.5}, "shift of 15.0 pixels is above 14.5 (--max-shift)"),
+        (good, {"max_shift": 14.5}, "shift of 14.9 pixels is above 14.5 (--max-shift)"),
         (good, {"max_rotation": 2}, "rotation of -3.0 degrees is beyond 2 (--max-rotation)"),
         (good, {"min_overlap": 0.95}, "is below 95% (--min-overlap)"),
         (good, {"channel": 2}, "has 1 channels, --register-channel is 2"),

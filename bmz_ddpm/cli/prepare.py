@@ -15,28 +15,31 @@ from .progress import ProgressLine
 if TYPE_CHECKING:
     from ..prepare.run import Prepared
 
+Register = Annotated[
+    Literal["rigid", "shift", "none"],
+    typer.Option(help="How the clean image may be moved; rigid: shift and rotation."),
+]
+RegisterChannel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Channel to register on, from 1. Default: the mean of all."),
+]
+MaxShift = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Largest shift in pixels. Default: a tenth of the image's smaller side."
+    ),
+]
+MaxRotation = Annotated[float, typer.Option(min=0, max=180, help="Largest rotation in degrees.")]
+
 
 @takes_images
 def prepare(
     images: Images,
     out: Out = Path("prepared"),
-    register: Annotated[
-        Literal["rigid", "shift", "none"],
-        typer.Option(help="How the clean image may be moved; rigid: shift and rotation."),
-    ] = "rigid",
-    register_channel: Annotated[
-        int | None,
-        typer.Option(min=1, help="Channel to register on, from 1. Default: the mean of all."),
-    ] = None,
-    max_shift: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Largest shift in pixels. Default: a tenth of the image's smaller side."
-        ),
-    ] = None,
-    max_rotation: Annotated[
-        float, typer.Option(min=0, max=180, help="Largest rotation in degrees.")
-    ] = 5.0,
+    register: Register = "rigid",
+    register_channel: RegisterChannel = None,
+    max_shift: MaxShift = None,
+    max_rotation: MaxRotation = 5.0,
     min_similarity: Annotated[
         float,
         typer.Option(min=-1, max=1, help="Smallest correlation of what the two images show."),

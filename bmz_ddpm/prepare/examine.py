@@ -144,7 +144,7 @@ def _kept(
     if movement.farthest((shape[0], shape[1])) < ALIGNED:
         return "aligned already"
     if after <= before:
-        return f"registration made it worse ({before:.2f} to {after:.2f})"
+        return f"registration made it worse ({before:.4f} to {after:.4f})"
     return ""
 
 
