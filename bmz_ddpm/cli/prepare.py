@@ -99,7 +99,7 @@ def _say(done: Prepared, out: Path) -> None:
     if not kept:
         raise DataError(
             f"all {len(done.findings)} pairs were rejected, {out} holds only the report",
-            f"look at {out / 'contact_sheet.png'}",
+            f"look at {out / 'rejected.csv'} and the contact sheet beside it",
         )
     left_out = f", {done.left_out} patches without enough clean data" if done.left_out else ""
     sys.stderr.write(

@@ -81,7 +81,7 @@ def _values(finding: Finding) -> str:
     m = finding.movement
     return (
         f"shift y {m.shift_y:+.2f}, x {m.shift_x:+.2f} pixels   rotation {m.rotation:+.2f}°   "
-        f"similarity {finding.before:.2f} to {finding.after:.2f}"
+        f"similarity {finding.before:.3f} to {finding.after:.3f}"
     )
 
 
