@@ -19,6 +19,7 @@ RANK = {
     "device": 0,
     "data": 1,
     "diffusion": 1,
+    "prepare": 2,
     "train": 2,
     "runtime": 3,
 }
@@ -30,7 +31,8 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"check/environments.py"},
-    "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
+    "scipy": {"evaluate/baselines.py", "data/synthetic.py", "prepare/similarity.py"},
+    "SimpleITK": {"prepare/register.py"},
     "zarr": {"data/ome_zarr.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
@@ -119,7 +121,7 @@ def test_public_functions_have_docstrings() -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx", "zarr")
+    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx", "SimpleITK", "zarr")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

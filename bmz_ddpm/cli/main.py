@@ -11,6 +11,7 @@ from ..errors import UserError
 from .check import check
 from .export import export
 from .predict import predict
+from .prepare import prepare
 from .train import train
 from .upload import upload
 
@@ -38,6 +39,7 @@ def root(
     """Diffusion denoisers for microscopy, from images to Fiji, ilastik and the Model Zoo."""
 
 
+app.command(epilog="Example: bmz-ddpm prepare raw/ --patch 256 --out prepared")(prepare)
 app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"

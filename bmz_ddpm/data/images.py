@@ -177,8 +177,8 @@ def _complaints() -> Iterator[list[str]]:
         logger.removeFilter(keep)
 
 
-def write_tiff(path: Path, image: xr.DataArray) -> None:
-    """Write a float32 TIFF that ImageJ opens with the right axes and pixel size.
+def write_tiff(path: Path, image: xr.DataArray, dtype: Any = np.float32) -> None:
+    """Write a TIFF that ImageJ opens with the right axes and pixel size.
 
     The file appears under its name only when it is complete.
 
@@ -189,6 +189,8 @@ def write_tiff(path: Path, image: xr.DataArray) -> None:
     image : DataArray
         Dimensions out of "tzcyx"; ``attrs["pixel_size"]`` (y, x) in micrometre and
         ``attrs["channel_names"]`` if known.
+    dtype : numpy dtype
+        Of the file. Without .ome only 8 bit, 16 bit and float32 are possible.
 
     Raises
     ------
@@ -222,5 +224,5 @@ def write_tiff(path: Path, image: xr.DataArray) -> None:
             options["resolutionunit"] = 1
     # in memory first: where the disk fills up, tifffile can leave a cut file without any error
     encoded = BytesIO()
-    tifffile.imwrite(encoded, np.asarray(image.values, np.float32), metadata=metadata, **options)
+    tifffile.imwrite(encoded, np.asarray(image.values, dtype), metadata=metadata, **options)
     write_bytes(path, encoded.getbuffer())

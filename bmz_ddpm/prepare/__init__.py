@@ -1,0 +1,1 @@
+"""Turn raw pairs into pairs to train on: registered, judged, cut, reported."""
