@@ -22,7 +22,7 @@ RANK = {
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "upload": 7, "cli": 8}
+RANK |= {"export": 4, "evaluate": 4, "compare": 5, "package": 5, "check": 6, "upload": 7, "cli": 8}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
@@ -30,7 +30,8 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"check/environments.py"},
-    "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
+    "scipy": {"evaluate/baselines.py", "data/synthetic.py", "compare/significance.py"},
+    "matplotlib": {"compare/"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
 }
@@ -118,7 +119,7 @@ def test_public_functions_have_docstrings() -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
+    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx", "matplotlib")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
