@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .drawing import INK, SOFT, TEXT, WIDTH, canvas, colour, legend_below, place, wrapped
+from .drawing import INK, SOFT, TEXT, WIDTH, canvas, colour, legend_below, place, ticks, wrapped
 from .measures import Measure
 from .table import Column
 
@@ -30,8 +30,6 @@ def distribution(column: Column, names: list[str]) -> Figure:
     names : list of str
         Of the methods, in the order of the column's cells.
     """
-    from matplotlib.ticker import MaxNLocator
-
     shown = column.present
     labels = [wrapped(names[i]) for i in shown]
     longest = max(len(line) for label in labels for line in label.split("\n"))
@@ -55,7 +53,7 @@ def distribution(column: Column, names: list[str]) -> Figure:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), labels, fontsize=TEXT - 0.5)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(ticks(4))
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     figure.text(16 / WIDTH, 1 - 22 / (tall + 76), column.measure.title, fontsize=14,
@@ -84,10 +82,8 @@ def averaging(measure: Measure, curves: list[tuple[int, str, dict[int, list[floa
     curves : list of (method, name, values by number of samples)
         The line is the mean; the band the standard deviation, where there are several values.
     """
-    from matplotlib.ticker import MaxNLocator
-
     below = 22 * len(curves) + 6
-    figure = canvas(WIDTH, 270 + below)
+    figure = canvas(WIDTH, 262 + below)
     axes = place(figure, 66, 36, WIDTH - 86, 184)
     for method, _, curve in curves:
         counts = sorted(curve)
@@ -101,8 +97,8 @@ def averaging(measure: Measure, curves: list[tuple[int, str, dict[int, list[floa
             )
     axes.set_title(measure.title, x=-50 / (WIDTH - 86), fontsize=14)
     axes.set_xlabel("averaged samples")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(ticks(6, integer=True))
+    axes.yaxis.set_major_locator(ticks(5))
     axes.grid()
     legend_below(figure, axes, [name for _, name, _ in curves])
     return figure
@@ -116,10 +112,8 @@ def spread_skill(curves: list[tuple[int, str, np.ndarray, np.ndarray]]) -> Figur
     curves : list of (method, name, promised, found)
         Both (B,) float64 in counts, one value per class of pixels.
     """
-    from matplotlib.ticker import MaxNLocator
-
     below = 22 * (len(curves) + 1) + 6
-    figure = canvas(WIDTH, 360 + below)
+    figure = canvas(WIDTH, 352 + below)
     axes = place(figure, 66, 36, WIDTH - 86, 274)
     top = max(float(max(promised.max(), found.max())) for _, _, promised, found in curves) * 1.06
     axes.plot([0, top], [0, top], color=SOFT, linestyle=(0, (4, 3)), label="calibrated")
@@ -128,8 +122,8 @@ def spread_skill(curves: list[tuple[int, str, np.ndarray, np.ndarray]]) -> Figur
                   label=str(method))  # fmt: skip
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
-    axes.xaxis.set_major_locator(MaxNLocator(5, prune="lower"))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(ticks(5, prune="lower"))
+    axes.yaxis.set_major_locator(ticks(5))
     axes.set_title("Spread against error", x=-50 / (WIDTH - 86), fontsize=14)
     axes.set_xlabel("spread: error that the std map promises (counts)")
     axes.set_ylabel("skill: error found (counts)")
@@ -155,8 +149,6 @@ def profiles(
     unit : str
         Of `step`.
     """
-    from matplotlib.ticker import MaxNLocator
-
     tall, gap = 46, 26
     figure = canvas(WIDTH, (tall + gap) * len(lines) + 52)
     x = np.arange(len(truth)) * step
@@ -168,8 +160,8 @@ def profiles(
         axes.set_xlim(0, x[-1])
         axes.set_title(wrapped(name, 50).split("\n")[0], fontsize=TEXT, fontweight="normal",
                        color=colour(method), pad=4)  # fmt: skip
-        axes.yaxis.set_major_locator(MaxNLocator(2))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(ticks(2))
+        axes.xaxis.set_major_locator(ticks(6))
         axes.tick_params(labelbottom=k == len(lines) - 1, labelsize=TEXT - 1)
     axes.set_xlabel(f"position ({unit}); grey: the clean image; heights in counts")
     return figure

@@ -15,6 +15,7 @@ from ..errors import MissingDependency
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 INK, SOFT, LINE = "#1d2329", "#5b6670", "#d6dce1"
 #: What a page calls these inks.
@@ -97,6 +98,13 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     """Add axes at a place in pixels from the upper left corner."""
     w, h = figure.get_size_inches() * 72
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+
+
+def ticks(count: int, integer: bool = False, prune: str | None = None) -> MaxNLocator:
+    """Return where the ticks of an axis stand: at most `count`, at round numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(count, steps=[1, 2, 5, 10], integer=integer, prune=prune)  # type: ignore[arg-type,unused-ignore]
 
 
 def wrapped(name: str, width: int = 20) -> str:

@@ -101,9 +101,7 @@ def _support(comparison: Comparison) -> list[str]:
             "of a paired Wilcoxon test on the means of the fields. Bold: p < .05. The p-values are not "
             "corrected for the number of comparisons."
         )
-    what = (
-        "Difference: method minus reference, the mean over the fields of the mean of their images."
-    )
+    what = "Difference: method minus reference; mean over the fields of the mean of their images."
     return [
         f"<p>{escape(first)}</p>",
         f'<p class="aside">{escape(what)}</p>',
@@ -134,18 +132,15 @@ def _images(gallery: Gallery, charts: Charts) -> list[str]:
 
 
 def _beside(picture: Picture, profile: str) -> list[str]:
-    """Put the line profile to the left of errors, side view and uncertainty."""
-    parts = ['<div class="beside"><div>']
+    """Lay line profile, errors, side view and uncertainty out in balanced columns."""
+    parts = ['<div class="beside">']
     if picture.lines:
-        parts.append("<h4>Line profile</h4>")
-        parts.append(
-            '<p class="aside">Along the dashed line, the row of the brightest structure.</p>'
-        )
-        parts.append(f"<figure>{profile}</figure>")
-    parts.append("</div><div>")
+        said = "Along the dashed line, the row of the brightest structure."
+        parts.append(f'<div><h4>Line profile</h4><p class="aside">{said}</p>')
+        parts.append(f"<figure>{profile}</figure></div>")
     for strip in picture.strips[1:]:
-        parts += [f"<h4>{escape(strip.title)}</h4>", *_strip(strip)]
-    return [*parts, "</div></div>"]
+        parts += [f"<div><h4>{escape(strip.title)}</h4>", *_strip(strip), "</div>"]
+    return [*parts, "</div>"]
 
 
 def _strip(strip: Strip) -> list[str]:
@@ -193,8 +188,8 @@ def _calibration(charts: Charts) -> list[str]:
     if not charts.calibration:
         return []
     said = (
-        "Pixels of the images above, in classes of similar std. Above the dashed line: the error is "
-        "larger than promised, the map is over-confident. Below: it is too careful."
+        "Pixels of the images above, in classes of similar std. Above the dashed line: the error "
+        "is larger than promised, the map is over-confident. Below: it is too careful."
     )
     return [f'<p class="aside">{said}</p>', f"<figure>{charts.calibration}</figure>"]
 

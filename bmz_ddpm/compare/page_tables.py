@@ -67,7 +67,8 @@ def _table(
         f'<tr class="groups"><td></td>{groups}</tr>'
         f'<tr><th scope="col">Method</th>{heads}</tr></thead><tbody>',
         *rows,
-        f'</tbody><tfoot><tr><th scope="row">images / fields</th>{sizes}</tr></tfoot></table></div>',
+        f'</tbody><tfoot><tr><th scope="row">images / fields</th>{sizes}</tr></tfoot>',
+        "</table></div>",
     ]
 
 

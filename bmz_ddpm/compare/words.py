@@ -26,13 +26,14 @@ def verdict(comparison: Comparison) -> list[str]:
     lost = [c for c in columns if not c.cells[0].best]
     won = [c for c in columns if c.cells[0].best]
     lines = []
-    if columns and not lost:
-        lines.append(f"{own} is the best in all {len(columns)} measures.")
-    elif won:
-        labels = ", ".join(c.measure.label for c in won)
-        lines.append(f"{own} is the best in {len(won)} of {len(columns)} measures: {labels}.")
     if lost:
-        lines.append(f"{own} is not the best in: {'; '.join(_loss(comparison, c) for c in lost)}.")
+        losses = "; ".join(_loss(comparison, c) for c in lost)
+        lines.append(f"{own} is not the best in: {losses}.")
+    if won:
+        labels = ", ".join(c.measure.label for c in won)
+        many = f"all {len(won)}" if not lost else f"{len(won)} of {len(columns)}"
+        at = 0 if len(won) > len(lost) else 1  # the larger part first
+        lines.insert(at, f"{own} is the best in {many} measures: {labels}.")
     return [*lines, support(comparison)]
 
 
