@@ -98,8 +98,8 @@ def _support(comparison: Comparison) -> list[str]:
     else:
         first = (
             "Below each difference: its 95 % interval, by a bootstrap over fields of view, and p "
-            "of a paired Wilcoxon test on the means of the fields. Bold: p < .05. The p-values are not "
-            "corrected for the number of comparisons."
+            "of a paired Wilcoxon test on the means of the fields. Bold: p < .05. The p-values are "
+            "not corrected for the number of comparisons."
         )
     what = "Difference: method minus reference; mean over the fields of the mean of their images."
     return [

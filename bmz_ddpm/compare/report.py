@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError
 from . import charts as draw
+from .calibration import calibration_curve
 from .drawing import drawing, inline, require_matplotlib, to_svg
 from .evaluations import read_evaluations
 from .measures import measure_of
 from .page import Charts, to_html
 from .panels import figure_of
-from .pictures import Gallery, calibration_curve, make_gallery
+from .pictures import Gallery, make_gallery
 from .results import FORMAT, to_csv, to_json
 from .table import Comparison, compare
 
