@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .drawing import INK, SOFT, TEXT, WIDTH, canvas, colour, legend_below, place, ticks, wrapped
+from .drawing import INK, SOFT, TEXT, WIDTH, canvas, colour, legend_below, place, set_ticks, wrapped
 from .measures import Measure
 from .table import Column
 
@@ -53,7 +53,7 @@ def distribution(column: Column, names: list[str]) -> Figure:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), labels, fontsize=TEXT - 0.5)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(ticks(4))
+    set_ticks(axes.xaxis, 4)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     figure.text(16 / WIDTH, 1 - 22 / (tall + 76), column.measure.title, fontsize=14,
@@ -84,7 +84,7 @@ def averaging(measure: Measure, curves: list[tuple[int, str, dict[int, list[floa
     """
     below = 22 * len(curves) + 6
     figure = canvas(WIDTH, 262 + below)
-    axes = place(figure, 66, 36, WIDTH - 86, 184)
+    axes = place(figure, 86, 36, WIDTH - 106, 184)
     for method, _, curve in curves:
         counts = sorted(curve)
         mean = np.array([np.mean(curve[n]) for n in counts])
@@ -95,10 +95,10 @@ def averaging(measure: Measure, curves: list[tuple[int, str, dict[int, list[floa
             axes.fill_between(
                 counts, mean - std, mean + std, color=colour(method), alpha=0.18, lw=0
             )
-    axes.set_title(measure.title, x=-50 / (WIDTH - 86), fontsize=14)
+    axes.set_title(measure.title, x=-70 / (WIDTH - 106), fontsize=14)
     axes.set_xlabel("averaged samples")
-    axes.xaxis.set_major_locator(ticks(6, integer=True))
-    axes.yaxis.set_major_locator(ticks(5))
+    set_ticks(axes.xaxis, 6, integer=True)
+    set_ticks(axes.yaxis, 5)
     axes.grid()
     legend_below(figure, axes, [name for _, name, _ in curves])
     return figure
@@ -114,7 +114,7 @@ def spread_skill(curves: list[tuple[int, str, np.ndarray, np.ndarray]]) -> Figur
     """
     below = 22 * (len(curves) + 1) + 6
     figure = canvas(WIDTH, 352 + below)
-    axes = place(figure, 66, 36, WIDTH - 86, 274)
+    axes = place(figure, 86, 36, WIDTH - 106, 274)
     top = max(float(max(promised.max(), found.max())) for _, _, promised, found in curves) * 1.06
     axes.plot([0, top], [0, top], color=SOFT, linestyle=(0, (4, 3)), label="calibrated")
     for method, _, promised, found in curves:
@@ -122,9 +122,9 @@ def spread_skill(curves: list[tuple[int, str, np.ndarray, np.ndarray]]) -> Figur
                   label=str(method))  # fmt: skip
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
-    axes.xaxis.set_major_locator(ticks(5, prune="lower"))
-    axes.yaxis.set_major_locator(ticks(5))
-    axes.set_title("Spread against error", x=-50 / (WIDTH - 86), fontsize=14)
+    set_ticks(axes.xaxis, 5, prune="lower")
+    set_ticks(axes.yaxis, 5)
+    axes.set_title("Spread against error", x=-70 / (WIDTH - 106), fontsize=14)
     axes.set_xlabel("spread: error that the std map promises (counts)")
     axes.set_ylabel("skill: error found (counts)")
     axes.grid()
@@ -153,15 +153,15 @@ def profiles(
     figure = canvas(WIDTH, (tall + gap) * len(lines) + 52)
     x = np.arange(len(truth)) * step
     for k, (method, name, values) in enumerate(lines):
-        axes = place(figure, 56, 24 + k * (tall + gap), WIDTH - 70, tall)
+        axes = place(figure, 66, 24 + k * (tall + gap), WIDTH - 90, tall)
         axes.fill_between(x, truth, float(truth.min()), color=SOFT, alpha=0.28, lw=0)
         axes.plot(x, truth, color=SOFT, linewidth=1)
         axes.plot(x, values, color=colour(method), linewidth=1.6)
         axes.set_xlim(0, x[-1])
         axes.set_title(wrapped(name, 50).split("\n")[0], fontsize=TEXT, fontweight="normal",
                        color=colour(method), pad=4)  # fmt: skip
-        axes.yaxis.set_major_locator(ticks(2))
-        axes.xaxis.set_major_locator(ticks(6))
+        set_ticks(axes.yaxis, 2)
+        set_ticks(axes.xaxis, 6)
         axes.tick_params(labelbottom=k == len(lines) - 1, labelsize=TEXT - 1)
     axes.set_xlabel(f"position ({unit}); grey: the clean image; heights in counts")
     return figure

@@ -14,8 +14,8 @@ from ..errors import MissingDependency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
 INK, SOFT, LINE = "#1d2329", "#5b6670", "#d6dce1"
 #: What a page calls these inks.
@@ -100,11 +100,13 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
 
 
-def ticks(count: int, integer: bool = False, prune: str | None = None) -> MaxNLocator:
-    """Return where the ticks of an axis stand: at most `count`, at round numbers."""
-    from matplotlib.ticker import MaxNLocator
+def set_ticks(axis: Axis, count: int, integer: bool = False, prune: str | None = None) -> None:
+    """Put at most `count` ticks at round numbers; no label is wide, and none needs a factor."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    return MaxNLocator(count, steps=[1, 2, 5, 10], integer=integer, prune=prune)  # type: ignore[arg-type,unused-ignore]
+    places: Any = {"steps": [1, 2, 5, 10], "integer": integer, "prune": prune}
+    axis.set_major_locator(MaxNLocator(count, **places))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.5g}".replace("-", "−")))
 
 
 def wrapped(name: str, width: int = 20) -> str:

@@ -241,13 +241,12 @@ def _read_metrics(path: Path, evaluation: Evaluation, items: Items) -> None:
 
 def _read_averaging(path: Path, evaluation: Evaluation) -> None:
     for line, (samples, metric, value) in _rows(path, ("samples", "metric", "value")):
-        if not value:
-            continue
         try:
-            count = int(samples)
-            curve = evaluation.averaging.setdefault(metric, {})
-            curve.setdefault(count, []).append(float(value))
+            count, number = int(samples), float(value or "nan")
             if count < 1:
                 raise ValueError(f"samples is {count}, must be at least 1")
+            if number == number:  # is a number
+                curve = evaluation.averaging.setdefault(metric, {})
+                curve.setdefault(count, []).append(number)
         except ValueError as error:
             raise DataError(f"{path}: line {line}: {error}", AGAIN) from error

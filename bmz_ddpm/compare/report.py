@@ -70,14 +70,13 @@ def write_report(
     """
     require_matplotlib()
     _refuse_foreign(out)
-    say(f"reading {len(arguments)} evaluations")
     comparison = compare(*read_evaluations(arguments), against, seed)
     say("reading images")
     gallery = make_gallery(comparison, pictures)
     comparison.notes += dict.fromkeys(gallery.notes)
     say("drawing")
     files = _contents(comparison, gallery)
-    _replace(out, files)
+    replace_folder(out, files)
     return comparison, [out / name for name in (PAGE, TABLE, RESULTS)]
 
 
@@ -160,8 +159,21 @@ def _refuse_foreign(out: Path) -> None:
         )
 
 
-def _replace(out: Path, files: dict[str, str]) -> None:
-    """Write all files into a folder beside `out`, then put it in its place."""
+def replace_folder(out: Path, files: dict[str, str]) -> None:
+    """Write all files into a folder beside `out`, then put it in its place.
+
+    Parameters
+    ----------
+    out : Path
+        What was there is replaced.
+    files : dict of str to str
+        Contents by name.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written to; what was there is unchanged.
+    """
     out = Path(os.path.abspath(out))
     part = None
     try:

@@ -31,9 +31,10 @@ def verdict(comparison: Comparison) -> list[str]:
         lines.append(f"{own} is not the best in: {losses}.")
     if won:
         labels = ", ".join(c.measure.label for c in won)
-        many = f"all {len(won)}" if not lost else f"{len(won)} of {len(columns)}"
+        share = f"all {len(won)}" if not lost else f"{len(won)} of {len(columns)}"
+        many = f"{share} measures" if len(columns) > 1 else "the only measure"
         at = 0 if len(won) > len(lost) else 1  # the larger part first
-        lines.insert(at, f"{own} is the best in {many} measures: {labels}.")
+        lines.insert(at, f"{own} is the best in {many}: {labels}.")
     return [*lines, support(comparison)]
 
 
@@ -83,9 +84,7 @@ def averaging_lines(comparison: Comparison) -> list[str]:
             f"{gained} dB, "
         )
         if factor == float("inf"):
-            lines.append(
-                start + "so nothing: the samples hardly differ, and std maps mean nothing."
-            )
+            lines.append(start + "so nothing: the samples hardly differ.")
         elif factor > 1.05:
             lines.append(
                 start + f"so its std maps are over-confident: {factor:.2f} times too small."
