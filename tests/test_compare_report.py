@@ -433,7 +433,9 @@ def test_infinite_values_are_written_and_drawn(tmp_path: Path) -> None:
     ]
     _, paths = write_report(folders, tmp_path / "out", pictures=0)
     assert "<b>∞</b>" in paths[0].read_text()
-    assert json.loads(paths[2].read_text())["results"][0]["median"] == "infinite"
+    results = json.loads(paths[2].read_text())["results"]
+    assert results[0]["median"] == "infinite"
+    assert (results[1]["wilcoxon_p"], results[1]["remark"]) == (None, "")
 
 
 def test_an_older_report_is_replaced_and_nothing_else(two: list[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from .averaging import overconfidence
 from .pictures import Gallery
+from .significance import FEWEST_FIELDS
 from .table import Column, Comparison
 from .words import too_few, verdict
 
@@ -49,7 +50,7 @@ def _entry(comparison: Comparison, column: Column, i: int) -> dict[str, Any]:
         "low": paired.low if paired else None,
         "high": paired.high if paired else None,
         "wilcoxon_p": paired.p if paired else None,
-        "remark": too_few(fields) if paired and paired.p is None else "",
+        "remark": too_few(fields) if paired and fields < FEWEST_FIELDS else "",
     }
 
 
