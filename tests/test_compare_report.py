@@ -283,7 +283,7 @@ def test_no_labels_overlap_in_panels(count: int) -> None:
         assert overlaps(figure_of(Strip("errors", "", "", panels, scale=("RdBu_r", *ends)))) == []
 
 
-def test_two_tests_in_one_line_of_a_name() -> None:
+def test_long_names_take_two_lines() -> None:
     assert wrapped("CARE") == "CARE"
     assert wrapped(LONG[4]) == "pix2pix_with_an_endl\ness_name_without_an…"
     assert wrapped("one two three four five", 10) == "one two\nthree fou…"
