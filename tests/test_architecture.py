@@ -23,7 +23,7 @@ RANK = {
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "upload": 7, "cli": 8}
+RANK |= {"export": 4, "evaluate": 4, "compare": 5, "package": 5, "check": 6, "upload": 7, "cli": 8}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
@@ -31,9 +31,15 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"check/environments.py"},
-    "scipy": {"evaluate/baselines.py", "data/synthetic.py", "prepare/similarity.py"},
+    "scipy": {
+        "evaluate/baselines.py",
+        "data/synthetic.py",
+        "prepare/similarity.py",
+        "compare/significance.py",
+    },
     "SimpleITK": {"prepare/register.py"},
     "zarr": {"data/ome_zarr.py"},
+    "matplotlib": {"compare/"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
 }
@@ -121,7 +127,8 @@ def test_public_functions_have_docstrings() -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx", "SimpleITK", "zarr")
+    heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
+    heavy += ("SimpleITK", "zarr", "matplotlib")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from .check import check
+from .compare import compare
 from .export import export
 from .predict import predict
 from .prepare import prepare
@@ -44,6 +45,9 @@ app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)
+app.command(epilog="Example: bmz-ddpm compare evaluations/ours evaluations/care --out report")(
+    compare
+)
 app.command(epilog="Example: bmz-ddpm check cells.zip --for fiji --html report.html")(check)
 app.command(epilog="Example: bmz-ddpm upload cells.zip --send")(upload)
 app.command(epilog="Example: bmz-ddpm predict cells.zip raw.tif --out denoised")(predict)

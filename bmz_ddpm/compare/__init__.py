@@ -1,0 +1,1 @@
+"""Which method is better, as tables, statistics and figures from finished evaluations."""
