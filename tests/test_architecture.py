@@ -30,7 +30,11 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"check/environments.py"},
-    "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
+    "scipy": {"evaluate", "data/synthetic.py"},
+    "skimage": {"evaluate/prediction.py"},
+    "torchmetrics": {"evaluate"},
+    "torchvision": {"evaluate/perceptual.py"},
+    "microssim": {"evaluate/perceptual.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
 }

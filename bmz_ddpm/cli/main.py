@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from .check import check
+from .evaluate import evaluate
 from .export import export
 from .predict import predict
 from .train import train
@@ -39,6 +40,9 @@ def root(
 
 
 app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
+app.command(
+    epilog="Example: bmz-ddpm evaluate pairs.csv --model cells.zip --split test --out scores/cells"
+)(evaluate)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)

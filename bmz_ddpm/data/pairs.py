@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +36,11 @@ class Pair:
 
 
 def find_pairs(
-    source: Path, root: Path | None = None, select: Mapping[str, list[str]] | None = None
+    source: Path,
+    root: Path | None = None,
+    select: Mapping[str, list[str]] | None = None,
+    *,
+    splits: Collection[str] = ("train", "val"),
 ) -> list[Pair]:
     """List the pairs of a folder or CSV file.
 
@@ -44,11 +48,14 @@ def find_pairs(
     ----------
     source : Path
         A folder with ``low/`` and ``high/`` (same file names), or a CSV file with columns
-        low, high and optionally mask, fov and split (train, val; rows with test are left out).
+        low, high and optionally mask, fov and split (train, val, test).
     root : Path, optional
         Folder that the paths in the CSV start from; the CSV's own folder when not given.
     select : mapping, optional
         Column name to the values to keep (CSV only).
+    splits : collection of str
+        Which of "train", "val" and "test" to return. With all three, nothing has to be decided
+        where the source names no split, and one field of view is enough.
 
     Returns
     -------
@@ -70,7 +77,20 @@ def find_pairs(
         pairs = _from_folder(source)
     else:
         pairs = _from_csv(source, source.parent if root is None else Path(root), select or {})
-    return _split(source, pairs)
+    if set(SPLITS) <= set(splits):
+        return pairs
+    rest = [p for p in pairs if p.split != "test"]
+    decided = [p for p in pairs if p.split == "test"]
+    if "train" in splits or "val" in splits:
+        if not rest:
+            raise DataError(f"{source}: no row is left to train on", "check the file and --select")
+        decided += _split(source, rest)
+    kept = [p for p in decided if p.split in splits]
+    if not kept:
+        raise DataError(
+            f"{source}: no image is for {' or '.join(splits)}", "mark some in a column 'split'"
+        )
+    return kept
 
 
 def _from_folder(folder: Path) -> list[Pair]:
@@ -124,12 +144,11 @@ def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[P
     rows = [row for _, row in lines]
     for name, values in select.items():
         rows = [row for row in rows if row[name] in values]
-    rows = [row for row in rows if row.get("split") != "test"]
     if not rows:
         raise DataError(f"{path}: no row is left to train on", "check the file and --select")
     pairs = []
     for row in rows:
-        split = "val" if row.get("split") == "val" else "train"
+        split = row.get("split") or "train"
         low, high = root / row["low"], root / row["high"]
         mask = root / row["mask"] if row.get("mask") else None
         for file in (low, high, *([mask] if mask else [])):
@@ -137,7 +156,7 @@ def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[P
                 raise DataError(f"{file}: named in {path} but does not exist", "check --root")
         pairs.append(Pair(low, high, row.get("fov") or low.stem, split, mask))
     if not any(p.split == "val" for p in pairs):
-        pairs = [replace(p, split="") for p in pairs]
+        pairs = [p if p.split == "test" else replace(p, split="") for p in pairs]
     return pairs
 
 

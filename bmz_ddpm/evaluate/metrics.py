@@ -6,8 +6,8 @@ import numpy as np
 
 from ..errors import DataError, MissingDependency
 
-#: torchmetrics halves the image four times and then needs more than its 11-pixel window.
-LEAST_SIDE = 161
+#: torchmetrics halves the image four times and then wants more than its 11-pixel window.
+LEAST_SIDE = 176
 
 
 def mae(truth: np.ndarray, image: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def ms_ssim(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     MissingDependency
         If torchmetrics is not installed.
     DataError
-        If a side is shorter than 161 pixels.
+        If a side is shorter than 176 pixels.
     """
     refuse_small(truth, "MS-SSIM")
     try:

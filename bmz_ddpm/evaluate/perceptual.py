@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, MissingDependency
+from ..errors import DataError, MissingDependency, UserError
 from .metrics import refuse_small
 
 #: torchvision's file name; the digits are the start of its SHA-256.
@@ -47,11 +47,14 @@ def alexnet_weights() -> Path:
             f"fetch {ALEXNET} from download.pytorch.org/models, put it there or name it in "
             f"{VARIABLE}",
         )
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(ALEXNET_SHA256):
-        raise DataError(
-            f"LPIPS: {path} is not {ALEXNET} (its SHA-256 differs)", "fetch it again"
-        )
+    if not _digest(path).startswith(ALEXNET_SHA256):
+        raise DataError(f"LPIPS: {path} is not {ALEXNET} (its SHA-256 differs)", "fetch it again")
     return path
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def lpips(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
@@ -61,7 +64,7 @@ def lpips(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
 
     Raises
     ------
-    MissingDependency
+    UserError
         If torchmetrics or torchvision is not installed.
     DataError
         If the weights are missing, or an image is smaller than AlexNet can take.
@@ -93,7 +96,9 @@ def _network(weights: Path) -> Any:
     try:
         import torchvision  # noqa: F401
     except ImportError as error:
-        raise MissingDependency("torchvision", "lpips", "LPIPS") from error
+        raise UserError(
+            "LPIPS needs torchvision, which is not installed", "pip install torchvision"
+        ) from error
     try:
         from torchmetrics.functional.image.lpips import _LPIPS
     except ImportError as error:
@@ -116,10 +121,10 @@ def micro_ms3im(truth: np.ndarray, image: np.ndarray) -> float:
 
     Raises
     ------
-    MissingDependency
+    UserError
         If microssim is not installed.
     DataError
-        If a side is shorter than 161 pixels.
+        If a side is shorter than 176 pixels.
 
     References
     ----------
@@ -130,5 +135,8 @@ def micro_ms3im(truth: np.ndarray, image: np.ndarray) -> float:
     try:
         from microssim import micro_multiscale_structural_similarity as measure
     except ImportError as error:
-        raise MissingDependency("microssim", "micro", "MicroMS3IM") from error
+        raise UserError(
+            "MicroMS3IM needs microssim, which is not installed",
+            "pip install microssim (0.0.5 asks for torchmetrics 1.8.2 or older)",
+        ) from error
     return float(measure(truth.astype(np.float64), image.astype(np.float64)))

@@ -32,7 +32,7 @@ class _Spectrum(NamedTuple):
     radius: np.ndarray
     modulus: np.ndarray
     power: np.ndarray
-    count: np.ndarray
+    pixels: np.ndarray
 
 
 def resolution(
@@ -129,7 +129,7 @@ def _decorrelation(spectrum: _Spectrum, sigma: float | None) -> np.ndarray:
     if sigma is not None:  # image minus its blur
         passed = 1 - np.exp(-2 * (np.pi * sigma * spectrum.radius / 2) ** 2)
     total = float((spectrum.power * passed**2).sum())
-    covered = np.cumsum(spectrum.count)
+    covered = np.cumsum(spectrum.pixels)
     agreement = np.cumsum(spectrum.modulus * passed)
     return agreement / np.sqrt(np.maximum(total * covered, np.finfo(float).tiny))
 

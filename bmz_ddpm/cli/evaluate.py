@@ -1,0 +1,300 @@
+"""bmz-ddpm evaluate"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import ConfigError, UserError
+from .options import (
+    ETA,
+    HALO,
+    SAMPLES,
+    STEPS,
+    TILE,
+    Device,
+    Halo,
+    Mirror,
+    Out,
+    Sampler,
+    Samples,
+    SamplesPerPass,
+    Seed,
+    Spacing,
+    Steps,
+)
+from .progress import ProgressLine
+from .train import _selection
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pair
+    from ..diffusion.assemble import SamplerSettings
+    from ..evaluate.methods import Method
+    from ..evaluate.run import Evaluation, Scoring
+
+
+def evaluate(
+    pairs: Annotated[Path, typer.Argument(help="Folder with low/ and high/, or a CSV file.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Package (.zip), checkpoint, .pt or .onnx file.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Folder with images called after the noisy ones, of any program."),
+    ] = None,
+    baseline: Annotated[
+        Literal["raw", "gaussian", "bm3d"] | None,
+        typer.Option(help="No network: gaussian and bm3d are tuned on the clean image."),
+    ] = None,
+    out: Out = Path("evaluation"),
+    name: Annotated[str, typer.Option(help="What the method is called in tables.")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that the paths in the CSV start from.")
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
+    ] = None,
+    split: Annotated[
+        Literal["val", "test", "all"],
+        typer.Option(help="val: what train keeps aside; test: rows marked so; all: every pair."),
+    ] = "val",
+    peak: Annotated[
+        float | None,
+        typer.Option(help="Largest grey level. Default: 255 for 8 bit, 65535 for 16 bit."),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Shift predictions onto the clean image first.")
+    ] = False,
+    match_intensity: Annotated[
+        bool,
+        typer.Option(
+            "--match-intensity",
+            help="Fit gain and offset of the clean image to the noisy one (files that were "
+            "rescaled one by one).",
+        ),
+    ] = False,
+    rescale: Annotated[
+        bool,
+        typer.Option(
+            "--rescale",
+            help="Bring predictions to mean and standard deviation of the clean training images "
+            "(the paper: N2V, CARE, UNet-RCAN).",
+        ),
+    ] = False,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Keep the predictions as TIFF.")
+    ] = True,
+    averaging_curve: Annotated[
+        bool,
+        typer.Option(
+            "--averaging-curve",
+            help="Also score means of 1, 2, 4, 8 and 15 samples on the central 256 pixels "
+            "(checkpoints).",
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
+    ] = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
+    ] = None,
+    halo: Halo = HALO,
+    sampler: Sampler = "ddim",
+    steps: Steps = STEPS,
+    samples: Samples = SAMPLES,
+    spacing: Spacing = "log_snr",
+    mirror: Mirror = True,
+    samples_per_pass: SamplesPerPass = 1,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Score a method on pairs of noisy and clean images, and print the medians.
+
+    Writes into the folder --out: metrics.csv (one row per image, plane and measure),
+    evaluation.json and predictions/NAME.tif. Repeat the command to resume. One of --model,
+    --predictions and --baseline says what is scored. The resolution is in micrometre (or pixels),
+    PSNR in dB, MAE and CRPS in grey levels; the other measures have no unit.
+    """
+    if sum(source is not None for source in (model, predictions, baseline)) != 1:
+        raise ConfigError(
+            "bmz-ddpm evaluate: needs one of --model, --predictions and --baseline",
+            "e.g. --model cells.zip",
+        )
+    from ..data.pairs import SPLITS, find_pairs
+    from ..diffusion.assemble import SamplerSettings
+    from ..evaluate.images import distribution, peak_of
+    from ..evaluate.run import Scoring
+
+    chosen = _selection(select or [])
+    found = find_pairs(pairs, root, chosen, splits=SPLITS if split == "all" else (split,))
+    top = peak_of(found, peak)
+    notes = [] if peak else [f"peak {top:g}: the largest value of the clean images' pixel type"]
+    aim = None
+    if rescale:
+        aim = distribution(find_pairs(pairs, root, chosen, splits=("train",)))
+        notes.append(
+            f"predictions were brought linearly to mean {aim[0]:.4g} and standard deviation "
+            f"{aim[1]:.4g}, those of the clean training images"
+        )
+    scoring = Scoring(top, align, match_intensity, aim, images)
+    settings = SamplerSettings(
+        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
+    )
+    run = {"engine": engine, "tile": tile, "halo": halo, "device": device, "sampler": sampler}
+    evaluation, curve = _who(
+        model, predictions, baseline, name, top, settings, run, averaging_curve, notes
+    )
+    _run(found, evaluation, scoring, out, split, curve)
+
+
+def _who(  # what is scored, and how its averaging curve is drawn
+    model: Path | None,
+    predictions: Path | None,
+    baseline: Any,
+    name: str,
+    peak: float,
+    settings: SamplerSettings,
+    run: dict[str, Any],
+    curve: bool,
+    notes: list[str],
+) -> tuple[Evaluation, Method | None]:
+    from ..evaluate.methods import from_baseline, from_folder
+    from ..evaluate.run import Evaluation
+
+    if curve and (model is None or model.suffix != ".safetensors"):
+        raise ConfigError(
+            "--averaging-curve: needs the single samples, which only a checkpoint gives",
+            "name a checkpoint: --model best.safetensors",
+        )
+    if predictions is not None:
+        folder = str(predictions)
+        method = from_folder(predictions)
+        return Evaluation(
+            name or predictions.name, method, None, {"predictions": folder}, notes
+        ), None
+    if baseline is not None:
+        method = from_baseline(baseline, peak)
+        return Evaluation(name or baseline, method, None, {"baseline": baseline}, notes), None
+    assert model is not None
+    return _model(model, name, settings, run, curve, notes)
+
+
+def _model(
+    path: Path,
+    name: str,
+    settings: SamplerSettings,
+    run: dict[str, Any],
+    curve: bool,
+    notes: list[str],
+) -> tuple[Evaluation, Method | None]:
+    from dataclasses import replace
+
+    from ..evaluate.averaging import COUNTS
+    from ..evaluate.methods import from_backend, recording
+    from ..evaluate.run import Evaluation
+    from ..package.load import load_model
+    from ..runtime.tiling import Tiling
+    from ..train.checkpoint import Checkpoint
+
+    def tiles(default: Tiling | None) -> Tiling | None:
+        if run["tile"] is None:
+            return default or Tiling(TILE, run["halo"])
+        return Tiling(run["tile"], run["halo"]) if run["tile"] else None
+
+    def drawn(count: int) -> Method:
+        backend = recording(checkpoint.sampler(replace(settings, num_samples=count)), run["device"])
+        return from_backend(
+            backend, tiles(None), run["halo"], checkpoint.config.in_channels, count, recorded=True
+        )
+
+    known: dict[str, Any] = {k: run[k] for k in ("engine", "tile", "halo")}
+    if path.suffix == ".safetensors":
+        checkpoint = Checkpoint.load(path)
+        method = drawn(settings.num_samples)
+        known |= {"sampler": run["sampler"], "steps": settings.num_steps}
+        known |= {"samples": settings.num_samples, "spacing": settings.spacing}
+        known |= {"mirror": settings.mirror, "seed": settings.seed}
+    else:
+        loaded = load_model(path, settings, run["engine"], run["device"])
+        method = from_backend(
+            loaded.backend,
+            tiles(loaded.tiling),
+            run["halo"],
+            loaded.in_channels,
+            loaded.num_samples,
+        )
+        known |= {"engine": loaded.engine, "sampler": "fixed", "samples": loaded.num_samples}
+    about = {"name": path.name, "sha256": _sha256(path)}
+    evaluation = Evaluation(name or path.stem, method, about, known, notes)
+    return evaluation, drawn(max(COUNTS)) if curve else None
+
+
+def _sha256(path: Path) -> str:
+    """Hash a file, or the names and contents of a folder."""
+    import hashlib
+
+    folder = path.parent if path.name == "rdf.yaml" else path
+    total = hashlib.sha256()
+    if path.is_file() and folder == path:
+        total.update(path.read_bytes())
+    else:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            total.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return total.hexdigest()
+
+
+def _run(
+    pairs: list[Pair],
+    evaluation: Evaluation,
+    scoring: Scoring,
+    out: Path,
+    split: str,
+    curve: Method | None,
+) -> None:
+    from ..evaluate import run as runner
+    from ..evaluate.averaging import averaging_curve
+    from ..evaluate.journal import REPORT, TABLE
+
+    line = ProgressLine("image")
+
+    def show(number: int, total: int, name: str, error: UserError | None) -> None:
+        if error is None:
+            line.show(number, total, name)
+        else:
+            sys.stderr.write(f"error: {name}: {error.problem}.\nfix:   {error.fix}.\n")
+
+    def broken(name: str, error: UserError) -> None:
+        sys.stderr.write(f"error: {name}: {error.problem}.\n")
+
+    failed = runner.evaluate(pairs, evaluation, scoring, out, show)
+    if (out / TABLE).exists():
+        typer.echo(out / TABLE)
+    typer.echo(out / REPORT)
+    if curve is not None:
+        fit = averaging_curve(pairs, curve, out, peak=scoring.peak, failed=broken)
+        typer.echo(out / "averaging.csv")
+        if fit is not None:
+            sys.stderr.write(
+                f"averaging 15 samples gains {fit.gain_db:.2f} dB; spread/error "
+                f"{fit.spread_over_error:.2f}: std maps are over-confident by "
+                f"{fit.overconfidence:.2f}\n"
+            )
+    if (out / TABLE).exists():
+        _print_medians(out / TABLE, evaluation.name, split)
+    if failed:
+        sys.stderr.write(f"{len(failed)} of {len(pairs)} images could not be scored.\n")
+        raise typer.Exit(1)
+
+
+def _print_medians(table: Path, name: str, split: str) -> None:
+    from ..evaluate.results import medians
+
+    sys.stderr.write(f"{name}: medians of the images (split {split})\n")
+    for metric, (value, images, fields) in medians(table).items():
+        shown = f"{value:10.4g}" if images else f"{'n/a':>10}"
+        sys.stderr.write(f"{metric:18}{shown}   {images} images of {fields} fields\n")
