@@ -33,7 +33,6 @@ OWNERS = {
     "scipy": {"evaluate", "data/synthetic.py"},
     "skimage": {"evaluate/prediction.py"},
     "torchmetrics": {"evaluate"},
-    "torchvision": {"evaluate/perceptual.py"},
     "microssim": {"evaluate/perceptual.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,16 +15,32 @@ from .options import (
     SAMPLES,
     STEPS,
     TILE,
+    Align,
+    AveragingCurve,
+    Baseline,
     Device,
+    Engine,
     Halo,
+    KeepImages,
+    MatchIntensity,
+    MethodName,
     Mirror,
     Out,
+    Pairs,
+    Peak,
+    Predictions,
+    Rescale,
+    Root,
     Sampler,
     Samples,
     SamplesPerPass,
+    Scored,
     Seed,
+    Select,
     Spacing,
+    Split,
     Steps,
+    TileOrWhole,
 )
 from .progress import ProgressLine
 from .train import _selection
@@ -37,72 +53,23 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    pairs: Annotated[Path, typer.Argument(help="Folder with low/ and high/, or a CSV file.")],
-    model: Annotated[
-        Path | None, typer.Option(help="Package (.zip), checkpoint, .pt or .onnx file.")
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images called after the noisy ones, of any program."),
-    ] = None,
-    baseline: Annotated[
-        Literal["raw", "gaussian", "bm3d"] | None,
-        typer.Option(help="No network: gaussian and bm3d are tuned on the clean image."),
-    ] = None,
+    pairs: Pairs,
+    model: Scored = None,
+    predictions: Predictions = None,
+    baseline: Baseline = None,
     out: Out = Path("evaluation"),
-    name: Annotated[str, typer.Option(help="What the method is called in tables.")] = "",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that the paths in the CSV start from.")
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
-    ] = None,
-    split: Annotated[
-        Literal["val", "test", "all"],
-        typer.Option(help="val: what train keeps aside; test: rows marked so; all: every pair."),
-    ] = "val",
-    peak: Annotated[
-        float | None,
-        typer.Option(help="Largest grey level. Default: 255 for 8 bit, 65535 for 16 bit."),
-    ] = None,
-    align: Annotated[
-        bool, typer.Option("--align", help="Shift predictions onto the clean image first.")
-    ] = False,
-    match_intensity: Annotated[
-        bool,
-        typer.Option(
-            "--match-intensity",
-            help="Fit gain and offset of the clean image to the noisy one (files that were "
-            "rescaled one by one).",
-        ),
-    ] = False,
-    rescale: Annotated[
-        bool,
-        typer.Option(
-            "--rescale",
-            help="Bring predictions to mean and standard deviation of the clean training images "
-            "(the paper: N2V, CARE, UNet-RCAN).",
-        ),
-    ] = False,
-    images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Keep the predictions as TIFF.")
-    ] = True,
-    averaging_curve: Annotated[
-        bool,
-        typer.Option(
-            "--averaging-curve",
-            help="Also score means of 1, 2, 4, 8 and 15 samples on the central 256 pixels "
-            "(checkpoints).",
-        ),
-    ] = False,
-    engine: Annotated[
-        Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
-    ] = "auto",
-    tile: Annotated[
-        int | None,
-        typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
-    ] = None,
+    name: MethodName = "",
+    root: Root = None,
+    select: Select = None,
+    split: Split = "val",
+    peak: Peak = None,
+    align: Align = False,
+    match_intensity: MatchIntensity = False,
+    rescale: Rescale = False,
+    images: KeepImages = True,
+    averaging_curve: AveragingCurve = False,
+    engine: Engine = "auto",
+    tile: TileOrWhole = None,
     halo: Halo = HALO,
     sampler: Sampler = "ddim",
     steps: Steps = STEPS,
@@ -195,6 +162,7 @@ def _model(
     from dataclasses import replace
 
     from ..evaluate.averaging import COUNTS
+    from ..evaluate.journal import fingerprint
     from ..evaluate.methods import from_backend, recording
     from ..evaluate.run import Evaluation
     from ..package.load import load_model
@@ -229,23 +197,9 @@ def _model(
             loaded.num_samples,
         )
         known |= {"engine": loaded.engine, "sampler": "fixed", "samples": loaded.num_samples}
-    about = {"name": path.name, "sha256": _sha256(path)}
+    about = {"name": path.name, "sha256": fingerprint(path)}
     evaluation = Evaluation(name or path.stem, method, about, known, notes)
     return evaluation, drawn(max(COUNTS)) if curve else None
-
-
-def _sha256(path: Path) -> str:
-    """Hash a file, or the names and contents of a folder."""
-    import hashlib
-
-    folder = path.parent if path.name == "rdf.yaml" else path
-    total = hashlib.sha256()
-    if path.is_file() and folder == path:
-        total.update(path.read_bytes())
-    else:
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            total.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
-    return total.hexdigest()
 
 
 def _run(

@@ -65,8 +65,8 @@ def fit_averaging(counts: Sequence[int], errors: Sequence[float]) -> Averaging:
     inverse = 1 / np.asarray(counts, np.float64)
     table = np.stack([np.ones_like(inverse), inverse], 1)
     (bias, variance), *_ = np.linalg.lstsq(table, np.asarray(errors, np.float64), rcond=None)
-    gain = 10 * np.log10(errors[0] / errors[-1])
-    return Averaging(max(float(bias), 0.0), max(float(variance), 0.0), float(gain))
+    bias, variance = (float(v) if v > 1e-9 * errors[0] else 0.0 for v in (bias, variance))
+    return Averaging(bias, variance, float(10 * np.log10(errors[0] / errors[-1])))
 
 
 def averaging_curve(

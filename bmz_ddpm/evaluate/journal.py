@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -120,3 +121,15 @@ def write_report(
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def fingerprint(model: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of a package's folder."""
+    if model.is_file() and model.name != "rdf.yaml":
+        with model.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    folder = model if model.is_dir() else model.parent
+    total = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return total.hexdigest()

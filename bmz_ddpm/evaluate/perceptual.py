@@ -7,6 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -64,8 +65,8 @@ def lpips(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
 
     Raises
     ------
-    UserError
-        If torchmetrics or torchvision is not installed.
+    MissingDependency
+        If torchmetrics is not installed.
     DataError
         If the weights are missing, or an image is smaller than AlexNet can take.
 
@@ -93,24 +94,48 @@ def lpips(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
 
 @cache
 def _network(weights: Path) -> Any:
+    """Build LPIPS of torchmetrics without torchvision, from which it would take AlexNet.
+
+    torchvision is needed for nothing else, and a build for another torch breaks torchmetrics.
+    """
     try:
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "LPIPS needs torchvision, which is not installed", "pip install torchvision"
-        ) from error
-    try:
-        from torchmetrics.functional.image.lpips import _LPIPS
+        from torchmetrics.functional.image import lpips as home
     except ImportError as error:
         raise MissingDependency("torchmetrics", "evaluate", "LPIPS") from error
     import torch
 
-    network = _LPIPS(net="alex", pnet_rand=True)  # "rand": do not let it download
+    features = _alexnet()
     state = torch.load(weights, map_location="cpu", weights_only=True)
-    # torchmetrics keeps torchvision's numbers of the layers, in slices of its own
-    names = {name: "features." + name.partition(".")[2] for name in network.net.state_dict()}
-    network.net.load_state_dict({name: state[theirs] for name, theirs in names.items()})
-    return network.eval()
+    mine = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+    features.load_state_dict(mine)
+    with patch.object(home, "_get_tv_model_features", lambda *_: features):
+        return home._LPIPS(net="alex", pnet_rand=True).eval()
+
+
+def _alexnet() -> Any:
+    """Return AlexNet's convolutions, numbered as in the file of weights.
+
+    References
+    ----------
+    Krizhevsky (2014), "One weird trick for parallelizing convolutional neural networks".
+    """
+    from torch.nn import Conv2d, MaxPool2d, ReLU, Sequential
+
+    return Sequential(
+        Conv2d(3, 64, 11, stride=4, padding=2),
+        ReLU(),
+        MaxPool2d(3, 2),
+        Conv2d(64, 192, 5, padding=2),
+        ReLU(),
+        MaxPool2d(3, 2),
+        Conv2d(192, 384, 3, padding=1),
+        ReLU(),
+        Conv2d(384, 256, 3, padding=1),
+        ReLU(),
+        Conv2d(256, 256, 3, padding=1),
+        ReLU(),
+        MaxPool2d(3, 2),
+    )
 
 
 def micro_ms3im(truth: np.ndarray, image: np.ndarray) -> float:

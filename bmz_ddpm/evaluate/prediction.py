@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError, MissingDependency
+from .resolution import apodised
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,12 @@ def aligned(
     ----------
     Guizar-Sicairos, Thurman, Fienup (2008), "Efficient subpixel image registration algorithms".
     """
-    try:
-        from skimage.registration import phase_cross_correlation
-    except ImportError as error:
-        raise MissingDependency("scikit-image", "evaluate", "--align") from error
     valid = np.ones(truth.shape, bool)
     stacks = {n: getattr(prediction, n) for n in ("mean", "std", "entropy", "samples")}
     moved = {n: s.copy() for n, s in stacks.items() if s is not None}
     shifts = []
     for index in range(len(truth)):
-        # plain correlation: dividing by the modulus would amplify what a smooth image lacks
-        a, b = (v - v.mean() for v in (truth[index], prediction.mean[index]))
-        shift = phase_cross_correlation(a, b, upsample_factor=50, normalization=None)[0]
+        shift = _offset(truth[index], prediction.mean[index])
         if (np.abs(shift) > np.array(truth.shape[1:]) / 8).any():
             raise DataError(
                 f"plane {index}: lies {shift[0]:+.1f}, {shift[1]:+.1f} pixels (y, x) from the "
@@ -142,6 +137,24 @@ def aligned(
             valid[tuple(edge)] = False
         shifts.append([float(v) for v in shift])
     return replace(prediction, **moved), valid, shifts
+
+
+def _offset(truth: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return by how many pixels (y, x) the image has to be shifted to lie on the truth."""
+    try:
+        from skimage.registration import phase_cross_correlation
+    except ImportError as error:
+        raise MissingDependency("scikit-image", "evaluate", "--align") from error
+    total = np.zeros(2)
+    # faded borders do not move with the image and pull the result to zero: look again
+    for _ in range(4):
+        a, b = apodised(truth), apodised(_shifted(image, total))
+        # plain correlation: dividing by the modulus would amplify what a smooth image lacks
+        step = phase_cross_correlation(a, b, upsample_factor=50, normalization=None)[0]
+        total += step
+        if not step.any():
+            break
+    return total
 
 
 def _shifted(values: np.ndarray, shift: np.ndarray) -> np.ndarray:
