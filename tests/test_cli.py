@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("verb", ["", "train", "export", "check", "upload", "predict"])
+@pytest.mark.parametrize("verb", ["", "train", "evaluate", "export", "check", "upload", "predict"])
 def test_every_help_ends_with_an_example(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, *verb.split(), "--help")
     assert done.returncode == 0

@@ -103,7 +103,9 @@ def evaluate(
     notes = [] if peak else [f"peak {top:g}: the largest value of the clean images' pixel type"]
     aim = None
     if rescale:
-        aim = distribution(find_pairs(pairs, root, chosen, splits=("train",)))
+        scored = {pair.high for pair in found}
+        rest = find_pairs(pairs, root, chosen, splits=SPLITS)
+        aim = distribution([p for p in rest if p.split != "test" and p.high not in scored])
         notes.append(
             f"predictions were brought linearly to mean {aim[0]:.4g} and standard deviation "
             f"{aim[1]:.4g}, those of the clean training images"
@@ -116,7 +118,8 @@ def evaluate(
     evaluation, curve = _who(
         model, predictions, baseline, name, top, settings, run, averaging_curve, notes
     )
-    _run(found, evaluation, scoring, out, split, curve)
+    evaluation.settings["split"] = split
+    _run(found, evaluation, scoring, out, curve)
 
 
 def _who(  # what is scored, and how its averaging curve is drawn
@@ -207,7 +210,6 @@ def _run(
     evaluation: Evaluation,
     scoring: Scoring,
     out: Path,
-    split: str,
     curve: Method | None,
 ) -> None:
     from ..evaluate import run as runner
@@ -239,7 +241,7 @@ def _run(
                 f"{fit.overconfidence:.2f}\n"
             )
     if (out / TABLE).exists():
-        _print_medians(out / TABLE, evaluation.name, split)
+        _print_medians(out / TABLE, evaluation.name, evaluation.settings["split"])
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(pairs)} images could not be scored.\n")
         raise typer.Exit(1)

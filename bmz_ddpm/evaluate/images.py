@@ -61,7 +61,18 @@ def image_names(pairs: Sequence[Pair]) -> list[str]:
 
 
 def distribution(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """Return mean and standard deviation of all clean pixels of some pairs, image by image."""
+    """Return mean and standard deviation of all clean pixels of some pairs, image by image.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    if not pairs:
+        raise ConfigError(
+            "--rescale: no pair is left for training, it needs the clean training images",
+            "score with --split val or test, from the table that the training used",
+        )
     count, total, square = 0, 0.0, 0.0
     for pair in pairs:
         values = load_planes(pair).high.astype(np.float64)
