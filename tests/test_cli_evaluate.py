@@ -92,9 +92,9 @@ def test_the_test_split_of_a_table_and_a_broken_prediction(place: Path) -> None:
 
 def test_one_source_is_needed(place: Path) -> None:
     for given in ((), ("--baseline", "raw", "--model", "run/best.safetensors")):
-        problem, fix = mistake(place, "evaluate", "pairs", *given)
-        assert problem == ("bmz-ddpm evaluate: needs one of --model, --predictions and --baseline.")
-        assert fix == "e.g. --model cells.zip."
+        error = mistake(place, "evaluate", "pairs", *given)
+        assert error.problem.endswith("needs one of --model, --predictions and --baseline")
+        assert error.fix == "e.g. --model cells.zip"
 
 
 def test_the_curve_needs_a_checkpoint(place: Path) -> None:

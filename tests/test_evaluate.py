@@ -17,7 +17,7 @@ from conftest import write_pairs
 from test_sampler import gaussian_sampler
 
 from bmz_ddpm.data.pairs import Pair, find_pairs
-from bmz_ddpm.errors import ConfigError, DataError
+from bmz_ddpm.errors import ConfigError, DataError, MissingDependency
 from bmz_ddpm.evaluate.averaging import averaging_curve, fit_averaging
 from bmz_ddpm.evaluate.images import distribution, image_names, peak_of
 from bmz_ddpm.evaluate.journal import Journal, fingerprint
@@ -167,6 +167,15 @@ def test_a_broken_prediction_is_named_and_the_rest_finished(
     assert {key[0] for key in table(out)} == {"c"}
     (theirs / "a.tif").write_bytes((pair_folder / "low" / "a.tif").read_bytes())
     assert len(evaluate(pairs, evaluation, Scoring(65535.0, keep_images=False), out)) == 1
+
+
+def test_what_is_wrong_with_every_image_is_said_once(pair_folder: Path, tmp_path: Path) -> None:
+    def method(*_: object) -> Prediction:
+        raise MissingDependency("bm3d", "evaluate", "the BM3D baseline")
+
+    pairs = find_pairs(pair_folder, splits=ALL)
+    with pytest.raises(MissingDependency, match="needs bm3d"):
+        evaluate(pairs, Evaluation("bm3d", method, None, {}), Scoring(255.0), tmp_path)
 
 
 def test_folders_without_predictions(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 from ..data.images import read_image, write_tiff
 from ..data.pairs import Pair
 from ..data.planes import load_planes
-from ..errors import ConfigError, DataError, UserError
+from ..errors import ConfigError, DataError, MissingDependency, UserError
 from .images import image_names
 from .journal import FORMAT, JOURNAL, REPORT, TABLE, Journal, write_report
 from .methods import Method
@@ -132,7 +132,7 @@ def evaluate(
         try:
             record = _score_pair(name, pair, evaluation, scoring, out, unit)
         except UserError as error:
-            if isinstance(error, ConfigError):  # the same for every image
+            if isinstance(error, ConfigError | MissingDependency):  # the same for every image
                 raise
             failed.append({"image": name, "reason": error.problem})
             progress(number, len(pairs), name, error)
