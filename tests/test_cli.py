@@ -61,7 +61,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("verb", ["", "train", "export", "check", "compare", "upload", "predict"])
+VERBS = ["prepare", "train", "evaluate", "compare", "export", "check", "upload", "predict"]
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
 def test_every_help_ends_with_an_example(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, *verb.split(), "--help")
     assert done.returncode == 0

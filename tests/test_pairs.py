@@ -243,3 +243,21 @@ def test_a_csv_may_declare_axes_and_channels(tmp_path: Path) -> None:
         f"{source}: line 3: axes 'xyq': must be different letters out of t, z, c, y and x, "
         "with y and x"
     )
+
+
+def test_pairs_to_judge_a_model_on(pair_folder: Path, tmp_path: Path) -> None:
+    lines = ["low,high,fov,split", "low/a.tif,high/a.tif,a,train", "low/b.tif,high/b.tif,b,val"]
+    (tmp_path / "t.csv").write_text("\n".join([*lines, "low/c.tif,high/c.tif,c,test"]))
+    for splits, names in (
+        (("test",), "c"),
+        (("val",), "b"),
+        (("train",), "a"),
+        (("train", "val", "test"), "abc"),
+    ):
+        found = find_pairs(tmp_path / "t.csv", pair_folder, splits=splits)
+        assert "".join(p.fov for p in found) == names
+    (tmp_path / "one.csv").write_text("\n".join([lines[0], lines[1].replace("train", "")]))
+    assert len(find_pairs(tmp_path / "one.csv", pair_folder, splits=("train", "val", "test"))) == 1
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"t\.csv: no image is for test"):
+        find_pairs(tmp_path / "t.csv", pair_folder, splits=("test",))

@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import UserError
 from .check import check
 from .compare import compare
+from .evaluate import evaluate
 from .export import export
 from .predict import predict
 from .prepare import prepare
@@ -42,6 +43,9 @@ def root(
 
 app.command(epilog="Example: bmz-ddpm prepare raw/ --patch 256 --out prepared")(prepare)
 app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
+app.command(
+    epilog="Example: bmz-ddpm evaluate pairs.csv --model cells.zip --split test --out scores/cells"
+)(evaluate)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)

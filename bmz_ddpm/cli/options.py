@@ -29,6 +29,62 @@ SamplesPerPass = Annotated[
 ]
 Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, halo included.")]
 Halo = Annotated[int, typer.Option(help="Border of a tile in pixels that is discarded.")]
+TileOrWhole = Annotated[
+    int | None,
+    typer.Option(help="Side of a tile in pixels; 0 for the whole image. Default: 256."),
+]
+Engine = Annotated[
+    Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
+]
+
+Scored = Annotated[Path | None, typer.Option(help="Package (.zip), checkpoint, .pt or .onnx file.")]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(help="Folder with images called after the noisy ones, of any program."),
+]
+Baseline = Annotated[
+    Literal["raw", "gaussian", "bm3d"] | None,
+    typer.Option(help="No network: gaussian and bm3d are tuned on the clean image."),
+]
+MethodName = Annotated[str, typer.Option(help="What the method is called in tables.")]
+Split = Annotated[
+    Literal["val", "test", "all"],
+    typer.Option(help="val: what train keeps aside; test: rows marked so; all: every pair."),
+]
+Peak = Annotated[
+    float | None,
+    typer.Option(help="Largest grey level. Default: 255 for 8 bit, 65535 for 16 bit."),
+]
+Align = Annotated[
+    bool, typer.Option("--align", help="Shift predictions onto the clean image first.")
+]
+MatchIntensity = Annotated[
+    bool,
+    typer.Option(
+        "--match-intensity",
+        help="Fit gain and offset of the clean image to the noisy one (files that were rescaled "
+        "one by one).",
+    ),
+]
+Rescale = Annotated[
+    bool,
+    typer.Option(
+        "--rescale",
+        help="Bring predictions to mean and standard deviation of the clean training images (the "
+        "paper: N2V, CARE, UNet-RCAN).",
+    ),
+]
+KeepImages = Annotated[
+    bool, typer.Option("--images/--no-images", help="Keep the predictions as TIFF.")
+]
+AveragingCurve = Annotated[
+    bool,
+    typer.Option(
+        "--averaging-curve",
+        help="Also score means of 1, 2, 4, 8 and 15 samples on the central 256 pixels "
+        "(checkpoints).",
+    ),
+]
 
 STEPS, SAMPLES, TILE, HALO = 4, 16, 256, 32
 ETA = {"ddpm": 1.0, "ddim": 0.0}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import MissingDependency
+from ..errors import DataError, MissingDependency
+
+#: torchmetrics halves the image four times and then wants more than its 11-pixel window.
+LEAST_SIDE = 176
 
 
 def mae(truth: np.ndarray, image: np.ndarray) -> float:
@@ -20,6 +23,24 @@ def psnr(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     image = np.clip(image.astype(np.float64), 0, peak)
     error = np.mean((truth.astype(np.float64) - image) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def nrmse(truth: np.ndarray, image: np.ndarray) -> float:
+    """Return the root mean square error divided by the mean of the truth (the paper, eq. 9).
+
+    Not a number where that mean is zero.
+    """
+    error = np.sqrt(np.mean((truth.astype(np.float64) - image) ** 2))
+    mean = float(truth.mean(dtype=np.float64))
+    return float(error / mean) if mean else float("nan")
+
+
+def pearson(truth: np.ndarray, image: np.ndarray) -> float:
+    """Return Pearson's correlation, -1 to 1; not a number if one of the two is constant."""
+    a = truth.astype(np.float64) - truth.mean(dtype=np.float64)
+    b = image.astype(np.float64) - image.mean(dtype=np.float64)
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum() / norm) if norm else float("nan")
 
 
 def fitted(truth: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -42,7 +63,10 @@ def ms_ssim(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
     ------
     MissingDependency
         If torchmetrics is not installed.
+    DataError
+        If a side is shorter than 176 pixels.
     """
+    refuse_small(truth, "MS-SSIM")
     try:
         from torchmetrics.functional.image import (
             multiscale_structural_similarity_index_measure as measure,
@@ -55,6 +79,21 @@ def ms_ssim(truth: np.ndarray, image: np.ndarray, peak: float = 255.0) -> float:
         torch.from_numpy(np.clip(x, 0, peak).astype(np.float32))[None, None] for x in (image, truth)
     )
     return float(measure(a, b, data_range=peak))
+
+
+def refuse_small(image: np.ndarray, metric: str) -> None:
+    """Refuse an image that is too small for five scales.
+
+    Raises
+    ------
+    DataError
+    """
+    if min(image.shape) < LEAST_SIDE:
+        raise DataError(
+            f"{metric}: the image has {image.shape[0]} x {image.shape[1]} pixels, at least "
+            f"{LEAST_SIDE} are needed on each side",
+            "score larger images",
+        )
 
 
 def spread_over_skill(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, count: int) -> float:

@@ -42,6 +42,8 @@ class Model:
     engine : str
         "eager", "torchscript" or "onnx".
     grey_levels : (low, high) that the results span, or None where the file does not say.
+    num_samples : int or None
+        Samples that it averages; None where the file does not say.
     """
 
     backend: Backend
@@ -49,6 +51,7 @@ class Model:
     in_channels: int | None
     engine: str
     grey_levels: tuple[float, float] | None = None
+    num_samples: int | None = None
 
 
 def load_model(
@@ -84,6 +87,7 @@ def load_model(
             config.in_channels,
             "eager",
             (config.intensity.low, config.intensity.high),
+            settings.num_samples,
         )
     if path.suffix == ".pt":
         return Model(_three(torchscript_backend(path, device), path), None, None, "torchscript")
@@ -125,10 +129,11 @@ def _from_folder(folder: Path, engine: str, device: str) -> Model:
     channels = next(a for a in rdf["inputs"][0]["axes"] if a["type"] == "channel")
     count = len(channels["channel_names"])
     ends = ours["intensity"]["low"], ours["intensity"]["high"]
+    samples = ours["sampler"]["num_samples"]
     backend, used = _backend(folder, rdf, engine, device)
     if len(rdf["outputs"]) == 1:
-        backend = unstacked(backend, *ends, ours["sampler"]["num_samples"])
-    return Model(backend, tiling, count, used, ends)
+        backend = unstacked(backend, *ends, samples)
+    return Model(backend, tiling, count, used, ends, samples)
 
 
 def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tuple[Backend, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from bmz_ddpm.train.recipe import load_recipe
 
 from bmz_ddpm.config import TrainConfig, make_train_config
 from bmz_ddpm.data.pairs import Pair, find_pairs
@@ -30,7 +31,6 @@ from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling
 from bmz_ddpm.train.checkpoint import Checkpoint
 from bmz_ddpm.train.fit import Trainer
-from bmz_ddpm.train.recipe import load_recipe
 
 #: What each variant changes in "default".
 CHANGES: dict[str, dict] = {
@@ -126,9 +126,7 @@ def main() -> None:
         trainer.run(lambda *_: None)
         minutes = (time.monotonic() - start) / 60
         name = "final" if (run / "final.safetensors").exists() else "best"
-        row = scores(
-            Checkpoint.load(run / f"{name}.safetensors"), scored, config.match_intensity
-        )
+        row = scores(Checkpoint.load(run / f"{name}.safetensors"), scored, config.match_intensity)
         new = not table.exists()
         with table.open("a", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")

@@ -1,0 +1,155 @@
+"""metrics.csv: one row per method, image, plane and metric; written and read row by row."""
+
+from __future__ import annotations
+
+import csv
+import os
+from array import array
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from sys import intern
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from ..files import temporary_beside
+
+COLUMNS = ("method", "field", "image", "plane", "metric", "value")
+
+
+class Row(NamedTuple):
+    """A line of metrics.csv.
+
+    Attributes
+    ----------
+    plane : int
+        Counts over t, z and c of the image.
+    value : float or None
+        None for n/a.
+    """
+
+    method: str
+    field: str
+    image: str
+    plane: int
+    metric: str
+    value: float | None
+
+
+def append_rows(path: Path, rows: Collection[Row]) -> None:
+    """Add rows to the file, which is begun where it does not exist.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written to.
+    """
+    try:
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            if new:
+                writer.writerow(COLUMNS)
+            writer.writerows(map(_cells, rows))
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be written ({error.strerror})", "free some space, then repeat"
+        ) from error
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Read the rows one by one.
+
+    Raises
+    ------
+    DataError
+        If it is not a metrics.csv.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise DataError(
+                    f"{path}: is no table of bmz-ddpm evaluate, its columns must be "
+                    f"{','.join(COLUMNS)}",
+                    "name the metrics.csv that bmz-ddpm evaluate wrote",
+                )
+            for cells in reader:
+                if len(cells) == len(COLUMNS):  # a cut last line is computed again
+                    method, field, image, plane, metric, value = cells
+                    number = float(value) if value else None
+                    yield Row(method, field, image, int(plane), metric, number)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})", "evaluate again") from error
+
+
+def keep_images(path: Path, images: Collection[str]) -> None:
+    """Drop the rows of all other images: those of one that was interrupted halfway."""
+    if not path.exists():
+        return
+    if not path.stat().st_size:
+        path.unlink()
+        return
+    part = temporary_beside(path)
+    with part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_cells(row) for row in read_rows(path) if row.image in images)
+    os.replace(part, path)
+
+
+def _cells(row: Row) -> list[object]:
+    return [*row[:5], "" if row.value is None else f"{row.value:.8g}"]
+
+
+def medians(path: Path) -> dict[str, tuple[float, int, int]]:
+    """Summarise a metrics.csv of one method.
+
+    Returns
+    -------
+    dict
+        Metric to (median over the images, number of images, number of fields). The planes of an
+        image are averaged first. The median is not a number where no image has a value.
+    """
+    values: dict[str, array[float]] = defaultdict(lambda: array("d"))
+    fields: dict[str, set[str]] = defaultdict(set)
+    for row, value in _image_means(path):
+        known = values[row.metric]
+        if value is not None:
+            known.append(value)
+            fields[row.metric].add(intern(row.field))  # one copy for all measures
+    return {
+        metric: (
+            float(np.median(known)) if len(known) else float("nan"),
+            len(known),
+            len(fields[metric]),
+        )
+        for metric, known in values.items()
+    }
+
+
+def image_values(path: Path, metric: str) -> Iterator[tuple[str, str, float]]:
+    """Yield (field, image, value) of one metric, planes averaged; n/a is left out."""
+    for row, value in _image_means(path):
+        if row.metric == metric and value is not None:
+            yield row.field, row.image, value
+
+
+def _image_means(path: Path) -> Iterator[tuple[Row, float | None]]:
+    """Average the planes of each image and metric; an image's rows stand together."""
+    current: tuple[str, str] | None = None
+    held: dict[str, list[Row]] = {}
+    for row in read_rows(path):
+        if (row.method, row.image) != current:
+            yield from _averaged(held)
+            current, held = (row.method, row.image), {}
+        held.setdefault(row.metric, []).append(row)
+    yield from _averaged(held)
+
+
+def _averaged(held: dict[str, list[Row]]) -> Iterator[tuple[Row, float | None]]:
+    for rows in held.values():
+        numbers = [row.value for row in rows if row.value is not None]
+        yield rows[0], float(np.mean(numbers)) if numbers else None
