@@ -17,20 +17,22 @@ RANK = {
     "config": 0,
     "files": 0,
     "device": 0,
+    "environments": 0,
     "data": 1,
     "diffusion": 1,
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "package": 5, "check": 6, "upload": 7, "cli": 8}
+RANK |= {"export": 4, "evaluate": 4, "baselines": 5, "package": 6, "check": 7, "upload": 8}
+RANK |= {"cli": 9}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
     "onnxruntime": {"runtime/backends.py", "check/probe/engines.py"},
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
-    "platformdirs": {"check/environments.py"},
-    "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
+    "platformdirs": {"environments.py"},
+    "scipy": {"baselines/classical.py", "data/synthetic.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
 }

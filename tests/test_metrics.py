@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bmz_ddpm.evaluate.baselines import best_gaussian, gaussian
+from bmz_ddpm.baselines.classical import best_gaussian, gaussian
 from bmz_ddpm.evaluate.metrics import fitted, mae, ms_ssim, psnr, spread_over_skill
 
 

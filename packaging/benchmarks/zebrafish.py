@@ -14,7 +14,7 @@ import xarray as xr
 from bmz_ddpm import Checkpoint, SamplerSettings, Tiling, denoise, read_image
 from bmz_ddpm.data.noise import fit_noise
 from bmz_ddpm.errors import MissingDependency
-from bmz_ddpm.evaluate.baselines import best_gaussian, bm3d_stabilised
+from bmz_ddpm.baselines.classical import best_gaussian, bm3d_stabilised
 from bmz_ddpm.evaluate.metrics import fitted, mae, ms_ssim, psnr, spread_over_skill
 from bmz_ddpm.runtime.backends import torch_backend
 
