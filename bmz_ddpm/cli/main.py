@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import UserError
+from .baseline import baseline
 from .check import check
 from .export import export
 from .predict import predict
@@ -42,6 +43,9 @@ app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)
+app.command(epilog="Example: bmz-ddpm baseline unet-rcan pairs/ --minutes 60 --out runs/unet-rcan")(
+    baseline
+)
 app.command(epilog="Example: bmz-ddpm check cells.zip --for fiji --html report.html")(check)
 app.command(epilog="Example: bmz-ddpm upload cells.zip --send")(upload)
 app.command(epilog="Example: bmz-ddpm predict cells.zip raw.tif --out denoised")(predict)

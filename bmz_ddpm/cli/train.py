@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import ConfigError
-from .options import Device, Out
+from .options import Device, Out, selection
 from .progress import ProgressLine
 
 
@@ -52,7 +51,7 @@ def train(
     }  # fmt: skip
     changed = {k: v for k, v in given.items() if v is not None}
     settings = make_train_config(settings.model_dump() | changed, "options")
-    found = find_pairs(pairs, root, _selection(select or []))
+    found = find_pairs(pairs, root, selection(select or []))
     if dry_run:
         typer.echo(settings.model_dump_json(indent=2))
         for pair in found:
@@ -71,13 +70,3 @@ def train(
 
     typer.echo(trainer.run(show))
     typer.echo(out / "final.safetensors")
-
-
-def _selection(items: list[str]) -> dict[str, list[str]]:
-    selection = {}
-    for item in items:
-        column, equals, values = item.partition("=")
-        if not equals or not values:
-            raise ConfigError(f"--select {item}: is not COLUMN=VALUE", "e.g. --select fov=3,4")
-        selection[column] = values.split(",")
-    return selection

@@ -23,7 +23,7 @@ class Pair:
     fov : str
         Field of view. Images of one field are never split between training and validation.
     split : str
-        "train", "val", or "" when not yet decided.
+        "train", "val", "test", or "" when not yet decided.
     mask : Path, optional
         Image that is zero where the clean image holds nothing.
     """
@@ -36,7 +36,10 @@ class Pair:
 
 
 def find_pairs(
-    source: Path, root: Path | None = None, select: Mapping[str, list[str]] | None = None
+    source: Path,
+    root: Path | None = None,
+    select: Mapping[str, list[str]] | None = None,
+    test: bool = False,
 ) -> list[Pair]:
     """List the pairs of a folder or CSV file.
 
@@ -44,11 +47,13 @@ def find_pairs(
     ----------
     source : Path
         A folder with ``low/`` and ``high/`` (same file names), or a CSV file with columns
-        low, high and optionally mask, fov and split (train, val; rows with test are left out).
+        low, high and optionally mask, fov and split (train, val, test).
     root : Path, optional
         Folder that the paths in the CSV start from; the CSV's own folder when not given.
     select : mapping, optional
         Column name to the values to keep (CSV only).
+    test : bool
+        List the rows with test, too, after the others; they are left out when not given.
 
     Returns
     -------
@@ -70,7 +75,16 @@ def find_pairs(
         pairs = _from_folder(source)
     else:
         pairs = _from_csv(source, source.parent if root is None else Path(root), select or {})
-    return _split(source, pairs)
+    held_out = [p for p in pairs if p.split == "test"]
+    pairs = _split(source, [p for p in pairs if p.split != "test"])
+    seen = {p.fov for p in pairs}
+    for pair in held_out:
+        if pair.fov in seen:
+            raise DataError(
+                f"{source}: field of view '{pair.fov}' is in the test and elsewhere",
+                "give all images of one field the same split",
+            )
+    return pairs + held_out if test else pairs
 
 
 def _from_folder(folder: Path) -> list[Pair]:
@@ -124,12 +138,12 @@ def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[P
     rows = [row for _, row in lines]
     for name, values in select.items():
         rows = [row for row in rows if row[name] in values]
-    rows = [row for row in rows if row.get("split") != "test"]
-    if not rows:
+    if not any(row.get("split") != "test" for row in rows):
         raise DataError(f"{path}: no row is left to train on", "check the file and --select")
     pairs = []
     for row in rows:
-        split = "val" if row.get("split") == "val" else "train"
+        split = row.get("split") or ""
+        split = split if split in ("val", "test") else "train"
         low, high = root / row["low"], root / row["high"]
         mask = root / row["mask"] if row.get("mask") else None
         for file in (low, high, *([mask] if mask else [])):
@@ -137,7 +151,7 @@ def _from_csv(path: Path, root: Path, select: Mapping[str, list[str]]) -> list[P
                 raise DataError(f"{file}: named in {path} but does not exist", "check --root")
         pairs.append(Pair(low, high, row.get("fov") or low.stem, split, mask))
     if not any(p.split == "val" for p in pairs):
-        pairs = [replace(p, split="") for p in pairs]
+        pairs = [p if p.split == "test" else replace(p, split="") for p in pairs]
     return pairs
 
 

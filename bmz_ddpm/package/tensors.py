@@ -9,10 +9,10 @@ import numpy as np
 import tifffile
 import xarray as xr
 
+from ..baselines.classical import best_gaussian
 from ..config import AboutConfig
 from ..data.images import read_image
 from ..errors import DataError, MissingDependency
-from ..baselines.classical import best_gaussian
 from ..evaluate.metrics import fitted, mae, ms_ssim, psnr
 from ..export.onnx import INPUT
 from ..runtime.predictor import check_image, planes_of
