@@ -34,6 +34,8 @@ OWNERS = {
     "platformdirs": {"environments.py"},
     "scipy": {"baselines/classical.py", "data/synthetic.py"},
     "typer": {"cli"},
+    "bm3d": {"baselines/classical.py"},
+    "careamics": {"baselines/careamics_runner.py"},
     "httpx": {"upload/client.py"},
 }
 

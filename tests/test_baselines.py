@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,8 @@ def test_pix2pix_has_the_published_size() -> None:
     down = [3, 64, 128, 256, 512, 512, 512, 512, 512]
     up = [512, 512, 512, 512, 512, 256, 128, 64, 3]
     doubled = [1, 2, 2, 2, 2, 2, 2, 2]
-    expected = sum(16 * a * b for a, b in zip(down, down[1:], strict=False))
-    expected += sum(16 * f * a * b for f, a, b in zip(doubled, up, up[1:], strict=False))
+    expected = sum(16 * a * b for a, b in pairwise(down))
+    expected += sum(16 * f * a * b for f, (a, b) in zip(doubled, pairwise(up), strict=True))
     expected += 2 * sum(down[2:8]) + 2 * sum(up[1:8]) + 3
     assert parameters(pix2pix.Generator(3, 3)) == expected == 54_413_955
     assert parameters(pix2pix.PatchCritic(6)) == 2_768_705
