@@ -73,10 +73,10 @@ class UploadError(UserError):
 class MissingDependency(UserError):
     """An optional package that this job needs is not installed."""
 
-    def __init__(self, module: str, extra: str, job: str) -> None:
+    def __init__(self, module: str, extra: str, job: str, fix: str = "") -> None:
         super().__init__(
             f"{job} needs {module}, which is not installed",
-            f"pip install 'bmz-ddpm[{extra}]'",
+            fix or f"pip install 'bmz-ddpm[{extra}]'",
         )
 
 

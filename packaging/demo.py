@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bmz_ddpm import read_image
-from bmz_ddpm.evaluate.baselines import best_gaussian
+from bmz_ddpm.evaluate.classical import best_gaussian
 from bmz_ddpm.evaluate.metrics import ms_ssim, psnr
 from bmz_ddpm.package.cover import side_by_side, to_grey
 

@@ -17,20 +17,22 @@ RANK = {
     "config": 0,
     "files": 0,
     "device": 0,
+    "environments": 0,
     "data": 1,
     "diffusion": 1,
     "prepare": 2,
     "train": 2,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "compare": 5, "package": 5, "check": 6, "upload": 7, "cli": 8}
+RANK |= {"export": 4, "evaluate": 4, "baselines": 5, "compare": 5, "package": 6, "check": 7}
+RANK |= {"upload": 8, "cli": 9}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
     "onnxruntime": {"runtime/backends.py", "check/probe/engines.py"},
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
-    "platformdirs": {"check/environments.py"},
+    "platformdirs": {"environments.py"},
     "scipy": {
         "evaluate",
         "data/synthetic.py",
@@ -44,6 +46,8 @@ OWNERS = {
     "zarr": {"data/ome_zarr.py"},
     "matplotlib": {"compare/"},
     "typer": {"cli"},
+    "bm3d": {"evaluate/classical.py"},
+    "careamics": {"baselines/careamics_runner.py"},
     "httpx": {"upload/client.py"},
 }
 

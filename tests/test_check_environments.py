@@ -18,6 +18,7 @@ import pytest
 from test_check import Draft, npy, onnx_bytes, scripts, single
 from typer.testing import CliRunner
 
+from bmz_ddpm import environments as making
 from bmz_ddpm.check import environments, probe
 from bmz_ddpm.check.environments import ENVIRONMENTS, Pins, load_pins, run_in_environments
 from bmz_ddpm.check.outcomes import Outcome
@@ -278,7 +279,7 @@ def test_engine_that_hangs(model: Path, fake: Fake, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("cache")
 def test_no_python(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments.shutil, "which", lambda name: None)
+    monkeypatch.setattr(making.shutil, "which", lambda name: None)
     assert reason(model) == (
         "python3.10: was not found; to mend it: install Python 3.10 so that it is on the PATH"
     )
@@ -289,8 +290,8 @@ def test_python_is_asked_for_its_version(tmp_path: Path, monkeypatch: pytest.Mon
     deaf = executable(tmp_path / "a" / "python3.10", "exit 127")
     good = executable(tmp_path / "b" / "python3", "echo 3.10")
     known = {"python3.10": str(deaf), "python3": str(good)}
-    monkeypatch.setattr(environments.shutil, "which", known.get)
-    assert environments.find_python("3.10") == str(good)
+    monkeypatch.setattr(making.shutil, "which", known.get)
+    assert making.find_python("3.10") == str(good)
 
 
 def stand_in(folder: Path, pip: str) -> Path:
@@ -305,7 +306,7 @@ def test_failing_pip_leaves_nothing(
 ) -> None:
     pip = "echo 'ERROR: No matching distribution for torch' >&2; echo note >&2; exit 1"
     python = str(stand_in(tmp_path / "tools", pip))
-    monkeypatch.setattr(environments, "find_python", lambda version: python)
+    monkeypatch.setattr(making, "find_python", lambda version: python)
     assert reason(model) == (
         "environment fiji: could not be made (ERROR: No matching distribution for torch); "
         "to mend it: is the package index reachable, and is there room? Then repeat"
@@ -320,7 +321,7 @@ def test_made_once_and_kept(
     """The first use says what it costs; the second one does not call pip."""
     log = tmp_path / "pip.log"
     python = str(stand_in(tmp_path / "tools", f'echo "$@" >> "{log}"'))
-    monkeypatch.setattr(environments, "find_python", lambda version: python)
+    monkeypatch.setattr(making, "find_python", lambda version: python)
     (cache / ".fiji.abc.part" / "bin").mkdir(parents=True)  # left by a computer that was cut off
     (cache / "fiji").mkdir()
     said: list[str] = []
@@ -337,7 +338,7 @@ def test_made_once_and_kept(
 def test_no_place_for_it(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("BMZ_DDPM_ENVIRONMENTS", str(tmp_path / "file" / "deeper"))
-    monkeypatch.setattr(environments, "find_python", lambda version: sys.executable)
+    monkeypatch.setattr(making, "find_python", lambda version: sys.executable)
     assert "cannot be written (Not a directory); to mend it: set BMZ_DDPM_ENV" in reason(model)
 
 
@@ -345,8 +346,8 @@ def test_full_disk(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(words: list[str], *_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(environments, "find_python", lambda version: sys.executable)
-    monkeypatch.setattr(environments, "_command", full)
+    monkeypatch.setattr(making, "find_python", lambda version: sys.executable)
+    monkeypatch.setattr(making, "run_command", full)
     assert "cannot be written (No space left on device)" in reason(model)
     assert list(cache.iterdir()) == []
 
@@ -398,7 +399,7 @@ def test_table_goes_between_the_markers(table: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_real_environment(name: str, single: Draft, tmp_path: Path) -> None:
-    if not environments.python_in(environments.cache_folder() / name).exists():
+    if not making.python_in(making.cache_folder() / name).exists():
         pytest.skip(f"the environment {name} was not made here")
     found = outcomes(single.write(tmp_path / "model.zip"), name)
     assert {o.state for o in found} == {"passed"}, found

@@ -12,7 +12,7 @@ import tifffile
 
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.diffusion.assemble import SamplerSettings
-from bmz_ddpm.evaluate.baselines import best_gaussian
+from bmz_ddpm.evaluate.classical import best_gaussian
 from bmz_ddpm.evaluate.metrics import fitted, ms_ssim, psnr
 from bmz_ddpm.package.load import load_model
 from bmz_ddpm.runtime.predictor import denoise

@@ -6,7 +6,7 @@ from scipy.ndimage import correlate1d
 from scipy.stats import pearsonr
 
 from bmz_ddpm.errors import DataError
-from bmz_ddpm.evaluate.baselines import best_gaussian, gaussian
+from bmz_ddpm.evaluate.classical import best_gaussian, gaussian
 from bmz_ddpm.evaluate.metrics import (
     fitted,
     mae,

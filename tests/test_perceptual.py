@@ -100,7 +100,7 @@ def test_micro_ms3im_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_micro_ms3im_forgives_gain_and_offset() -> None:
     pytest.importorskip("microssim")
-    from bmz_ddpm.evaluate.baselines import gaussian
+    from bmz_ddpm.evaluate.classical import gaussian
 
     truth = gaussian(IMAGE, 3) * 20
     noisy = truth + np.random.default_rng(1).normal(0, 200, truth.shape)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from ..errors import ConfigError
+from .options import selection
 
 if TYPE_CHECKING:
     from ..data.datasets import DataSet
@@ -103,7 +103,7 @@ class Images:
             find_pairs,
             self.pairs,
             self.root,
-            _selection(self.select or []),
+            selection(self.select or []),
             layout=self.layout,
             dataset=dataset,
             split_file=self.split_file,
@@ -153,13 +153,3 @@ def takes_images(command: Callable[..., None]) -> Callable[..., None]:
 
 def _several(items: list[str] | None) -> list[str]:
     return [part for item in items or [] for part in item.split(",")]
-
-
-def _selection(items: list[str]) -> dict[str, list[str]]:
-    selection = {}
-    for item in items:
-        column, equals, values = item.partition("=")
-        if not equals or not values:
-            raise ConfigError(f"--select {item}: is not COLUMN=VALUE", "e.g. --select fov=3,4")
-        selection[column] = values.split(",")
-    return selection

@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import UserError
+from .baseline import baseline
 from .check import check
 from .compare import compare
 from .evaluate import evaluate
@@ -51,6 +52,9 @@ app.command(
 )(export)
 app.command(epilog="Example: bmz-ddpm compare evaluations/ours evaluations/care --out report")(
     compare
+)
+app.command(epilog="Example: bmz-ddpm baseline pairs/ --method care --minutes 60 --out runs/care")(
+    baseline
 )
 app.command(epilog="Example: bmz-ddpm check cells.zip --for fiji --html report.html")(check)
 app.command(epilog="Example: bmz-ddpm upload cells.zip --send")(upload)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import ConfigError
+
 SamplerOption = Literal["ddpm", "ddim"]
 SpacingOption = Literal["log_snr", "time"]
 
@@ -88,3 +90,20 @@ AveragingCurve = Annotated[
 
 STEPS, SAMPLES, TILE, HALO = 4, 16, 256, 32
 ETA = {"ddpm": 1.0, "ddim": 0.0}
+
+
+def selection(items: list[str]) -> dict[str, list[str]]:
+    """Read --select COLUMN=VALUE[,VALUE…].
+
+    Raises
+    ------
+    ConfigError
+        If there is no column, or no value.
+    """
+    chosen = {}
+    for item in items:
+        column, equals, values = item.partition("=")
+        if not equals or not values:
+            raise ConfigError(f"--select {item}: is not COLUMN=VALUE", "e.g. --select fov=3,4")
+        chosen[column] = values.split(",")
+    return chosen

@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..runtime.backends import Backend, torch_backend
 from ..runtime.predictor import check_image, denoise
 from ..runtime.tiling import Tiling, whole
-from .baselines import best_gaussian, bm3d_stabilised
+from .classical import best_gaussian, bm3d_stabilised
 from .prediction import Prediction, as_planes
 
 Baseline = Literal["raw", "gaussian", "bm3d"]
@@ -164,4 +164,4 @@ def _filtered(kind: str, noisy: np.ndarray, clean: np.ndarray, peak: float) -> n
         unit = 255.0 / peak  # the search scores as if the images had 8 bits
         return best_gaussian(noisy * unit, clean * unit)[0] / unit
     noise = fit_noise([(noisy, clean)])
-    return bm3d_stabilised(noisy, noise.gain, noise.offset, noise.read_std)
+    return bm3d_stabilised(noisy, noise)

@@ -12,7 +12,7 @@ import xarray as xr
 from ..config import AboutConfig
 from ..data.images import read_image
 from ..errors import DataError, MissingDependency
-from ..evaluate.baselines import best_gaussian
+from ..evaluate.classical import best_gaussian
 from ..evaluate.metrics import fitted, mae, ms_ssim, psnr
 from ..export.onnx import INPUT
 from ..runtime.predictor import check_image, planes_of

@@ -14,7 +14,7 @@ import xarray as xr
 from bmz_ddpm import Checkpoint, SamplerSettings, Tiling, denoise, read_image
 from bmz_ddpm.data.noise import fit_noise
 from bmz_ddpm.errors import MissingDependency
-from bmz_ddpm.evaluate.baselines import best_gaussian, bm3d_stabilised
+from bmz_ddpm.evaluate.classical import best_gaussian, bm3d_stabilised
 from bmz_ddpm.evaluate.metrics import fitted, mae, ms_ssim, psnr, spread_over_skill
 from bmz_ddpm.runtime.backends import torch_backend
 
@@ -62,7 +62,7 @@ def main() -> None:
     # the noise of this very field, fitted on the truth: the most favourable case for BM3D
     noise = fit_noise([(raw, truth)])
     try:
-        clean = bm3d_stabilised(raw, noise.gain, noise.offset, noise.read_std)
+        clean = bm3d_stabilised(raw, noise)
         lines.append(row(f"BM3D (gain {noise.gain:.1f})", truth, clean))
     except MissingDependency as error:
         print(f"{'BM3D':32} n/a: {error}")
