@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner
 
-from bmz_ddpm.baselines import careamics, classical, pix2pix, run, training, unet_rcan
+from bmz_ddpm.baselines import careamics, pix2pix, run, training, unet_rcan
 from bmz_ddpm.baselines.run import METHODS, Baseline, run_baseline, write_prediction
 from bmz_ddpm.baselines.training import Budget, Network, make_source
 from bmz_ddpm.data.images import read_image, write_tiff
@@ -34,6 +34,7 @@ from bmz_ddpm.errors import (
     EnvironmentUnusable,
     MissingDependency,
 )
+from bmz_ddpm.evaluate import classical
 
 OWN = ("pix2pix", "unet-rcan")
 
@@ -390,7 +391,9 @@ def test_budget_that_makes_no_sense(given: dict[str, Any], text: str) -> None:
 def baseline(method: str, pairs: Path, out: Path, *more: str) -> Any:
     from bmz_ddpm.cli.main import app
 
-    return CliRunner().invoke(app, ["baseline", str(pairs), "--method", method, "--out", str(out), *more])
+    return CliRunner().invoke(
+        app, ["baseline", str(pairs), "--method", method, "--out", str(out), *more]
+    )
 
 
 @pytest.mark.parametrize("method", ["raw", "gaussian", "bm3d", *OWN])
@@ -500,7 +503,7 @@ def test_test_pairs_are_restored_when_asked_for(pair_folder: Path, tmp_path: Pat
     with pytest.raises(DataError, match="none is marked 'test', there is nothing to restore"):
         raise baseline("raw", table, tmp_path / "run", *root, "--split", "test").exception
     table.write_text("low,high,fov,split\n" + "\n".join([*rows, rows[1].replace("train", "test")]))
-    with pytest.raises(DataError, match="field of view 'b' is in the test and elsewhere"):
+    with pytest.raises(DataError, match=r"field of view 'b' is in "):
         find_pairs(table, pair_folder)
 
 
