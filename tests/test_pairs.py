@@ -259,5 +259,5 @@ def test_pairs_to_judge_a_model_on(pair_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("\n".join([lines[0], lines[1].replace("train", "")]))
     assert len(find_pairs(tmp_path / "one.csv", pair_folder, splits=("train", "val", "test"))) == 1
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"t\.csv: no image is for test"):
+    with pytest.raises(DataError, match=r"t\.csv: no image is for the test"):
         find_pairs(tmp_path / "t.csv", pair_folder, splits=("test",))
