@@ -33,6 +33,7 @@ OWNERS = {
     "scipy": {"evaluate/baselines.py", "data/synthetic.py"},
     "typer": {"cli"},
     "httpx": {"upload/client.py"},
+    "lightning_fabric": {"train/engine.py"},
 }
 
 
