@@ -50,7 +50,7 @@ def test_alpha_bar_levels_are_even_between_two_steps() -> None:
     inside = levels[(levels > lower) & (levels < upper)]
     assert len(inside) == pytest.approx(1000, abs=150)
     assert float(((inside - lower) / (upper - lower)).mean()) == pytest.approx(0.5, abs=0.05)
-    assert levels.max() < 1 - 9e-7  # half precision passes them on in float32
+    assert levels.max() <= 1 - 1e-6  # at 1 there would be no log(SNR)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])

@@ -81,6 +81,8 @@ class PatchSource:
         Of "grid": another order in every epoch.
     batch_size : int
         Samples of one step in all processes together; "grid" counts them.
+    samples : int
+        Samples of the whole run: no more structures are drawn than it can use.
 
     Attributes
     ----------
@@ -99,6 +101,7 @@ class PatchSource:
         crops: Literal["anywhere", "grid"] = "anywhere",
         shuffle: bool = True,
         batch_size: int = 1,
+        samples: int = SYNTHETIC_COUNT,
     ) -> None:
         self.patch, self.augment, self.seed = patch, augment, seed
         self.crops, self.shuffle, self.batch_size = crops, shuffle, batch_size
@@ -114,7 +117,7 @@ class PatchSource:
         same_channels = self.in_channels == self.out_channels
         self.noise = fit_noise(valid) if same_channels else NoiseModel(1e-6, 0.0, 0.0)
         self.simulated = augment.simulated if same_channels else 0.0
-        self.synthetic = self._draw_synthetic([high for _, high in valid])
+        self.synthetic = self._draw_synthetic([high for _, high in valid], samples)
         self.intensity = self._intensity(units)
         self.grid = [
             (i, y, x)
@@ -142,13 +145,14 @@ class PatchSource:
                 else "use images of at least 16 x 16 pixels",
             )
 
-    def _draw_synthetic(self, clean: list[np.ndarray]) -> Tensor | None:
+    def _draw_synthetic(self, clean: list[np.ndarray], samples: int) -> Tensor | None:
         """Draw structures as bright as the references: (count, C, Y, X), channels unrelated."""
         if not self.simulated * self.augment.synthetic:
             return None
-        drawn = draw_structures(
-            SYNTHETIC_COUNT * self.out_channels, SYNTHETIC_SIZE, (self.seed * 0x9E3779B1) % 2**32
-        ).reshape(SYNTHETIC_COUNT, self.out_channels, SYNTHETIC_SIZE, SYNTHETIC_SIZE)
+        shape = min(SYNTHETIC_COUNT, samples), self.out_channels
+        seed = (self.seed * 0x9E3779B1) % 2**32
+        drawn = draw_structures(shape[0] * shape[1], SYNTHETIC_SIZE, seed)
+        drawn = drawn.reshape(*shape, SYNTHETIC_SIZE, SYNTHETIC_SIZE)
         dark = self.noise.offset
         bright = max(float(np.percentile(high, 99.8)) for high in clean)
         return torch.from_numpy(dark + drawn * (bright - dark))

@@ -13,7 +13,7 @@ from .schedule import Prediction
 NoiseLevels = Literal["log_snr", "alpha_bar", "discrete"]
 Loss = Literal["mse", "l1"]
 
-#: The highest level: float32, in which half precision training passes it on, still tells it from 1.
+#: The highest level that is drawn: at 1 there is no noise, and no log(SNR).
 HIGHEST_ALPHA_BAR = 1 - 1e-6
 
 

@@ -59,7 +59,8 @@ def start_fabric(config: TrainConfig, device: str, devices: int = 1, nodes: int 
         devices=[kind.index or 0] if processes == 1 and kind.type == "cuda" else devices,
         num_nodes=nodes,
         strategy="ddp" if processes > 1 else "auto",
-        precision="bf16-mixed" if half_precision(config, kind) else "32-true",
+        # its "bf16-mixed" would round the noise levels too: the loop has an autocast of its own
+        precision="32-true",
         # one process needs none of what a cluster's scheduler says
         plugins=[LightningEnvironment()] if processes == 1 else None,
     )

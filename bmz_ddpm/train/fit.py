@@ -29,7 +29,7 @@ from .checkpoint import (
     save_tensors,
     start_weights,
 )
-from .engine import start_fabric
+from .engine import half_precision, start_fabric
 from .loader import Loader, patch_source
 from .rate import learning_rate
 from .state import Row, learnt_by_heart, load_state, remove_leftovers, save_state, write_log
@@ -111,7 +111,7 @@ class Trainer:
 
     def _set_up(self) -> None:
         config, fabric = self.config, self.fabric
-        self.device = fabric.device
+        self.device, self.low = fabric.device, half_precision(config, fabric.device)
         self.denoiser.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averages = Averages(self.denoiser, config, self.out)
         self.optimiser = torch.optim.AdamW(
@@ -173,9 +173,10 @@ class Trainer:
         for i, part in enumerate(drawn.parts(config.accumulate, self.device), 1):
             cond, x0, eps, weight, level = part
             with self.fabric.no_backward_sync(self.network, enabled=i < config.accumulate):
-                loss = diffusion_loss(
-                    self.network, x0, cond, level, eps, config.prediction, weight, config.loss
-                )
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+                    loss = diffusion_loss(
+                        self.network, x0, cond, level, eps, config.prediction, weight, config.loss
+                    )
                 self.fabric.backward(loss / config.accumulate)
             total += loss.detach() / config.accumulate
         value = float(self._mean(total))

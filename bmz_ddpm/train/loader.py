@@ -28,6 +28,7 @@ def patch_source(pairs: list[Pair], config: TrainConfig) -> PatchSource:
         crops=config.crops,
         shuffle=config.shuffle,
         batch_size=config.batch_size,
+        samples=config.steps * config.batch_size,
     )
 
 
