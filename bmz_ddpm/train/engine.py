@@ -43,7 +43,7 @@ def start_fabric(config: TrainConfig, device: str, devices: int = 1, nodes: int 
             f"{config.accumulate} parts each",
             f"use a multiple of {processes * config.accumulate}",
         )
-    if processes > 1 and kind.index is not None and ":" in device:
+    if processes > 1 and ":" in device:
         raise ConfigError(
             f"--device {device}: names one device, --devices asks for {devices}",
             f"use --device {kind.type}",
