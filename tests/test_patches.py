@@ -317,3 +317,35 @@ def test_patches_that_are_too_large(tmp_path: Path, side: int, fix: str) -> None
         f"{pair.low}: is {side} x 50 pixels, smaller than the 32 pixel patches",
         fix,
     )
+
+
+def test_grid_crops_come_once_per_epoch(tmp_path: Path) -> None:
+    """Without overlap; in the files' order, or in another order in every epoch."""
+    low = np.arange(40 * 52).reshape(40, 52).astype(np.uint16)
+    pair = save(tmp_path, "a", low, low)
+    plain = AugmentConfig(simulated=0, flips=False)
+    corners = [int(low[y, x]) for y in (0, 16) for x in (0, 16, 32)]
+    orders = {}
+    for shuffle in (False, True):
+        source = PatchSource([pair], 16, plain, seed=0, crops="grid", shuffle=shuffle, batch_size=3)
+        batches = [in_counts(source, *patches(source, step, 3))[0] for step in range(1, 9)]
+        first = [int(v) for v in np.rint(np.concatenate(batches)[:, 0, 0, 0])]
+        orders[shuffle] = [first[i : i + 6] for i in range(0, 24, 6)]
+        share = source.batch(2, 1, first=1)  # the epoch's fifth, by another process
+        again = in_counts(source, share.cond, share.x0)[0]
+        assert int(np.rint(again[0, 0, 0, 0])) == orders[shuffle][0][4]
+    assert orders[False] == [corners] * 4
+    assert all(sorted(order) == corners for order in orders[True])
+    assert len({tuple(order) for order in orders[True]}) > 1
+
+
+def test_the_papers_filter_smooths_the_noisy_side_alone(tmp_path: Path) -> None:
+    source = numbered(tmp_path)
+    source.augment = AugmentConfig(simulated=0, filtered=0.5, filter_sigma=3)
+    smooth = 0
+    for step in range(1, 11):
+        low, high = in_counts(source, *patches(source, step, 8))
+        rough = low.std((1, 2, 3)) > 0.5 * high.std((1, 2, 3)) / 2
+        smooth += int((~rough).sum())
+        np.testing.assert_allclose(high[rough], 2 * low[rough], atol=0.05)
+    assert 25 < smooth < 55  # half of 80, within three standard deviations

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from conftest import write_pairs
 from killed import MOMENTS
@@ -220,12 +219,12 @@ def test_another_width_is_written_without_training(pairs: list[Pair], tmp_path: 
     def trains(*_: object) -> None:
         raise AssertionError("a finished run was trained")
 
-    Trainer(pairs, config, tmp_path, "cpu").run(trains, ema_width=0.2)  # type: ignore[arg-type]
+    Trainer(pairs, config, tmp_path, "cpu").run(trains, ema_width=0.12)  # type: ignore[arg-type]
     after = load_file(tmp_path / "final.safetensors")
     assert not torch.equal(after["unet.conv_in.weight"], before["unet.conv_in.weight"])
     assert torch.equal(after["embedding.freqs"], before["embedding.freqs"])
     info = Checkpoint.load(tmp_path / "final.safetensors").info
-    assert info["ema_width"] == 0.2
+    assert info["ema_width"] == 0.12
     assert 0 < info["ema_error"] < 0.1
     assert all(path.read_bytes() == data for path, data in kept.items())
 
@@ -333,17 +332,3 @@ def test_compiling_is_asked_of_torch(
     monkeypatch.setattr(torch, "compile", compile_)
     trainer = Trainer(pairs, quick(compile=True), tmp_path, "cpu")  # type: ignore[arg-type]
     assert compiled == [trainer.denoiser]
-
-
-def test_an_image_with_extreme_values_is_found(tmp_path: Path) -> None:
-    """The pair's noisy image is named, however its patches were varied."""
-    folder = write_pairs(tmp_path / "pairs")
-    image = np.full((48, 56), 1e30, np.float32)
-    image[::2] = 0
-    for kind in ("low", "high"):
-        tifffile.imwrite(folder / kind / "b.tif", image)
-    problem, _ = refused(
-        DataError,
-        lambda: fit(find_pairs(folder), tmp_path / "run", units="range", augment={"simulated": 0}),
-    )
-    assert str(folder / "low") in problem
