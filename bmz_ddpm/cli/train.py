@@ -23,52 +23,61 @@ PAPER_TEXT = (
 )
 
 
+Recipe = Annotated[
+    str | None, typer.Option(help="Complete settings: default, paper-code or paper-text.")
+]
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file with settings; options below override it.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder that the paths in the CSV start from.")]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
+]
+Size = Annotated[Literal["tiny", "small", "paper"] | None, typer.Option(help="Network size.")]
+OptimiserSteps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
+Patch = Annotated[int | None, typer.Option(help="Side of the patches in pixels.")]
+BatchSize = Annotated[int | None, typer.Option(help="Patches per step.")]
+RunSeed = Annotated[int | None, typer.Option(help="Same seed, same run.")]
+Start = Annotated[Path | None, typer.Option(help="Checkpoint whose weights a new run starts from.")]
+EmaWidth = Annotated[
+    float | None,
+    typer.Option(
+        help="Width of the average in final.safetensors, as a share of the run; a finished run is "
+        "not trained again."
+    ),
+]
+Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Nodes = Annotated[
+    int, typer.Option(min=1, help="Machines (SLURM or torchrun starts this command on each).")
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write curves and images for TensorBoard.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print settings, pairs, memory and time, then stop.")
+]
+
+
 def train(
     pairs: Annotated[Path, typer.Argument(help="Folder with low/ and high/, or a CSV file.")],
     out: Out = Path("runs/model"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Complete settings: default, paper-code or paper-text."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings; options below override it.")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that the paths in the CSV start from.")
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(help="CSV rows to use, COLUMN=VALUE[,VALUE…]; may be repeated."),
-    ] = None,
-    size: Annotated[
-        Literal["tiny", "small", "paper"] | None, typer.Option(help="Network size.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of the patches in pixels.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same run.")] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Checkpoint whose weights a new run starts from.")
-    ] = None,
-    ema_width: Annotated[
-        float | None,
-        typer.Option(
-            help="Width of the average in final.safetensors, as a share of the run; a finished run "
-            "is not trained again."
-        ),
-    ] = None,
+    recipe: Recipe = None,
+    config: Config = None,
+    root: Root = None,
+    select: Select = None,
+    size: Size = None,
+    steps: OptimiserSteps = None,
+    patch: Patch = None,
+    batch_size: BatchSize = None,
+    seed: RunSeed = None,
+    start: Start = None,
+    ema_width: EmaWidth = None,
     device: Device = "cpu",
-    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-    nodes: Annotated[
-        int, typer.Option(min=1, help="Machines (SLURM or torchrun starts this command on each).")
-    ] = 1,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write curves and images for TensorBoard.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print settings, pairs, memory and time, then stop."),
-    ] = False,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    tensorboard: TensorBoard = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a denoiser from pairs of noisy and clean images.
 

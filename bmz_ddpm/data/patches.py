@@ -239,11 +239,12 @@ class PatchSource:
             valid = valid if valid is None else valid[window]
             if self.augment.filtered and uniform(0, 1) < self.augment.filtered:
                 low = gaussian_blur(low, self.augment.filter_sigma)
-        if valid is None:
-            valid = torch.ones(1, self.patch, self.patch, dtype=torch.bool)
+        images = [low, high] if valid is None else [low, high, valid]
         if self.augment.flips:
-            low, high, valid = quarter_turn((low, high, valid), uniform)
-        return Drawn(low, high, valid, name)
+            images = quarter_turn(images, uniform)
+        if valid is None:
+            images.append(torch.ones(1, self.patch, self.patch, dtype=torch.bool))
+        return Drawn(*images, name)
 
     def _warped(
         self, high: Tensor, valid: Tensor | None, uniform: Uniform

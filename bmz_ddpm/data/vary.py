@@ -84,9 +84,9 @@ def correlated(noise: Tensor, share: float) -> Tensor:
     return (noise + share * before) / math.sqrt(1 + share**2)
 
 
-def quarter_turn(images: tuple[Tensor, ...], uniform: Uniform) -> tuple[Tensor, ...]:
+def quarter_turn(images: list[Tensor], uniform: Uniform) -> list[Tensor]:
     """Bring (C, P, P) images of one patch to one of the eight ways a square can lie."""
     if uniform(0, 1) < 0.5:
-        images = tuple(image.flip(2) for image in images)
+        images = [image.flip(2) for image in images]
     turns = int(uniform(0, 4))
-    return tuple(torch.rot90(image, turns, (1, 2)) for image in images)
+    return [torch.rot90(image, turns, (1, 2)) for image in images]

@@ -69,12 +69,8 @@ class Trainer:
 
     Raises
     ------
-    DataError
-        If a pair cannot be used.
-    ConfigError
-        If the device cannot be used.
-    CheckpointError
-        If `start` is another kind of model.
+    DataError, ConfigError, CheckpointError
+        If a pair, the device or `start` cannot be used.
     MissingDependency
         If lightning-fabric is not installed, or tensorboard where it is asked for.
     """
@@ -142,10 +138,8 @@ class Trainer:
         ------
         DataError
             If the loss is not a number, or the disk is full. The last checkpoint is kept.
-        CheckpointError
-            If `out` holds a run with other settings.
-        ConfigError
-            If there is no average of this width.
+        CheckpointError, ConfigError
+            If `out` holds a run with other settings, or there is no average of this width.
         """
         self._resume()
         if self.fabric.is_global_zero:

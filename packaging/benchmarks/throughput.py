@@ -4,9 +4,10 @@ Usage: python throughput.py [--size small] [--patch 64] [--batch 8] [--rounds 20
 
 Every round times, one after the other and in the same process: the loop's own step, with its loader
 and log; the bare forward, backward and optimiser of the same network on a batch that is already
-there; and what the loop needs besides (weights renormalised, averages). The medians count, so that
-what else the machine does meets all three alike. The loader's thread works beside the computation
-where a core is free; on a busy machine its time shows. Images are made up.
+there; and what the loop needs besides (weights renormalised, averages). The medians count. Both
+clocks are read: the wall's, and the processor time of all threads. The loader draws in a thread of
+its own, so on the wall's clock it is free where a core is; processor time counts it in full, as on
+a machine with one core, and depends little on what else a busy machine does. Images are made up.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,13 @@ from bmz_ddpm.data.pairs import find_pairs
 from bmz_ddpm.diffusion.loss import diffusion_loss
 from bmz_ddpm.train.fit import Trainer
 from bmz_ddpm.train.recipe import load_recipe
+
+LABELS = {
+    "loop": "the loop",
+    "bare": "bare forward, backward, AdamW",
+    "extra": "renormalising, averages",
+    "draw": "drawing a batch, by itself",
+}
 
 
 def made_up_pairs(folder: Path) -> None:
@@ -76,35 +85,46 @@ def main() -> None:
         pairs = find_pairs(Path(place) / "pairs")
         trainer = Trainer(pairs, config, Path(place) / "run", options.device)
         trainer.bare = trainer.loader.draw(1)  # type: ignore[attr-defined]
-        times: dict[str, list[float]] = {"loop": [], "bare": [], "extra": [], "draw": []}
-        for i in range(options.rounds + 2):
-            start = time.perf_counter()
-            trainer._advance()
-            times["loop"].append(time.perf_counter() - start)
-            time.sleep(
-                0.02 * options.batch
-            )  # lets the loader finish, so that it meets no other part
-            start = time.perf_counter()
-            bare_step(trainer, config)
-            times["bare"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            trainer.denoiser.renormalise_()
-            trainer.averages.update(trainer.denoiser, trainer.step)
-            times["extra"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            trainer.loader.draw(i + 1)
-            times["draw"].append(time.perf_counter() - start)
-    median = {name: statistics.median(values[2:]) for name, values in times.items()}
-    images = {name: options.batch / seconds for name, seconds in median.items()}
-    overhead = median["loop"] - median["bare"] - median["extra"]
+        draws = iter(range(1, 10**6))
+        parts = {
+            "loop": trainer._advance,
+            "bare": lambda: bare_step(trainer, config),
+            "extra": lambda: update(trainer),
+            "draw": lambda: trainer.loader.draw(next(draws)),
+        }
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in parts}
+        for _ in range(options.rounds + 2):
+            for name, part in parts.items():
+                times[name].append(timed(part, trainer))
     print(f"{options.size}, patch {options.patch}, batch {options.batch}, {config.precision}, ")
     print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.device}\n")
-    print("| | ms per step | images/s |\n|---|---|---|")
-    print(f"| the loop | {1e3 * median['loop']:.1f} | {images['loop']:.1f} |")
-    print(f"| bare forward, backward, AdamW | {1e3 * median['bare']:.1f} | {images['bare']:.1f} |")
-    print(f"| renormalising, averages | {1e3 * median['extra']:.1f} | |")
-    print(f"| drawing a batch, by itself | {1e3 * median['draw']:.1f} | |\n")
-    print(f"loader and log: {overhead / median['bare']:+.1%} of the bare step")
+    print("| | ms per step | images/s | processor ms | images per processor second |")
+    print("|---|---|---|---|---|")
+    median = {n: [statistics.median(c) for c in zip(*t[2:], strict=True)] for n, t in times.items()}
+    for name, label in LABELS.items():
+        cells = [f"{1e3 * t:.1f} | {options.batch / t:.1f}" for t in median[name]]
+        print(f"| {label} | {' | '.join(cells)} |")
+    for clock, i in (("wall", 0), ("processor", 1)):
+        loop, bare, extra = (median[name][i] for name in ("loop", "bare", "extra"))
+        share = (loop - bare - extra) / bare
+        print(f"\nloader and log, {clock} time: {share:+.1%} of the bare step", end="")
+    print()
+
+
+def update(trainer: Trainer) -> None:
+    """Do what the loop does after the optimiser."""
+    trainer.denoiser.renormalise_()
+    trainer.averages.update(trainer.denoiser, trainer.step)
+
+
+def timed(part: Callable[[], object], trainer: Trainer) -> tuple[float, float]:
+    """Return wall and processor seconds of a call; the loader's thread included in the second."""
+    start, used = time.perf_counter(), time.process_time()
+    part()
+    wall = time.perf_counter() - start
+    for ahead in trainer.loader._ahead.values():
+        ahead.result()
+    return wall, time.process_time() - used
 
 
 if __name__ == "__main__":
