@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import ConfigError, did_you_mean
 
@@ -43,6 +50,9 @@ class AugmentConfig(_Settings):
     correlation : a pixel's noise repeats up to this share of its left neighbour's, as where a
         scanning detector is slower than the pixel clock; drawn evenly from 0 on.
     blur : largest sigma, in pixels, of a Gaussian filter on one simulated patch in four.
+    flips : mirror and turn patches by quarters, all eight ways alike.
+    filtered : share of real patches whose noisy image is smoothed with a Gaussian filter, and
+        filter_sigma, its sigma in pixels (the paper's third augmentation).
     """
 
     simulated: float = Field(0.8, ge=0, le=1)
@@ -53,22 +63,36 @@ class AugmentConfig(_Settings):
     synthetic: float = Field(0.0, ge=0, le=1)
     correlation: float = Field(0.0, ge=0, le=0.5)
     blur: float = Field(1.0, ge=0, le=5)
+    flips: bool = True
+    filtered: float = Field(0.0, ge=0, le=1)
+    filter_sigma: float = Field(3.0, gt=0, le=5)
 
 
 class TrainConfig(_Settings):
-    """Everything that defines a training run.
+    """Everything that defines a training run; a checkpoint's header may state only a part of it.
 
     Attributes
     ----------
     units : what the network calls 1: the standard deviation of the training patches
         ("standard"), or half of the intensity range ("range", as in the paper).
     size : network size; patch : side of the square training patch in pixels; steps : optimiser
-        steps; ema : width of the power-function average as a share of the run (sigma_rel);
-        noisier : share of noise levels drawn from the noisier half of the schedule;
-        validation_steps, validation_samples : of the DDIM average that is validated;
-        precision : of the network's activations while training; weights and loss are float32;
-        match_intensity : fit gain and offset of each clean image to its noisy one, where images
-        were rescaled one by one.
+        steps; match_intensity : fit gain and offset of each clean image to its noisy one, where
+        images were rescaled one by one.
+    crops : patches from "anywhere", or from a "grid" without overlap, each once per epoch;
+        shuffle : in another order in every epoch, needed for "anywhere".
+    noise_levels : evenly in log(SNR) between two steps ("log_snr"), evenly in alpha_bar
+        ("alpha_bar"), or the steps themselves ("discrete"); noisier : share of levels from the
+        noisier half of the steps; loss : mean squared ("mse") or absolute ("l1") error.
+    annealing : one cosine over the run ("once"), or up and down in half-periods of cycle_steps
+        ("cycles"); warmup : steps of linear rise, if the run is more than twice as long.
+    ema : width of the power-function average as a share of the run (sigma_rel), 0 for none;
+        snapshots : how often its parts are kept, so that another width can be had afterwards.
+    validation_steps, validation_samples, validation_sampler : of the average that is validated;
+        validation_crop : side of the centre that is validated, 0 for whole fields;
+        validation_planes : first planes of every pair, 0 for all.
+    precision : of the network's activations while training, "auto" for bfloat16 where the device
+        computes it; weights and loss are float32; compile : use torch.compile;
+        accumulate : parts that a batch is computed in, to save memory.
     """
 
     size: Literal["tiny", "small", "paper"] = "small"
@@ -80,17 +104,38 @@ class TrainConfig(_Settings):
     steps: int = Field(20_000, ge=1)
     batch_size: int = Field(8, ge=1)
     patch: int = Field(128, ge=16, multiple_of=8)
+    crops: Literal["anywhere", "grid"] = "anywhere"
+    shuffle: bool = True
     learning_rate: float = Field(1e-2, gt=0, le=1)
+    annealing: Literal["once", "cycles"] = "once"
+    cycle_steps: int = Field(9000, ge=1)
+    warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.0, ge=0)
-    ema: float = Field(0.08, gt=0, lt=0.28)
+    loss: Literal["mse", "l1"] = "mse"
+    ema: float = Field(0.08, ge=0, lt=0.28)
+    snapshots: int = Field(8, ge=0)
+    noise_levels: Literal["log_snr", "alpha_bar", "discrete"] = "log_snr"
     noisier: float = Field(0.5, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**32)
     validate_every: int = Field(500, ge=1)
     validation_steps: int = Field(4, ge=1)
     validation_samples: int = Field(4, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    validation_sampler: Literal["ddim", "ddpm"] = "ddim"
+    validation_crop: int = Field(256, ge=0)
+    validation_planes: int = Field(1, ge=0)
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    compile: bool = False
+    accumulate: int = Field(1, ge=1)
     match_intensity: bool = False
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.crops == "anywhere" and not self.shuffle:
+            raise ValueError('shuffle = false needs crops = "grid"')
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate} must divide batch_size")
+        return self
 
 
 class Intensity(_Settings):
@@ -138,15 +183,18 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not a TOML file ({error})", "correct that line") from error
 
 
-def load_train_config(path: Path) -> TrainConfig:
-    """Read a TOML file of `TrainConfig` settings.
+def load_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfig:
+    """Read a TOML file of `TrainConfig` settings; what it leaves out is taken from `base`.
 
     Raises
     ------
     ConfigError
         If the file is missing, not TOML, or has an unknown or impossible setting.
     """
-    return make_train_config(_read_toml(path), str(path))
+    given = _read_toml(path)
+    if base and isinstance(given.get("augment"), dict):
+        given["augment"] = base.augment.model_dump() | given["augment"]
+    return make_train_config((base.model_dump() if base else {}) | given, str(path))
 
 
 def make_train_config(values: dict[str, Any], source: str) -> TrainConfig:
@@ -169,10 +217,9 @@ def _validated(model: type[_T], values: dict[str, Any], source: str) -> _T:
                 f"{source}: unknown setting '{name}'{hint}", f"known are {', '.join(known)}"
             ) from error
         given = "is missing" if first["type"] == "missing" else f"= {first['input']!r}"
-        raise ConfigError(
-            f"{source}: {name} {given}: {first['msg'].lower().removeprefix('value error, ')}",
-            "correct the value",
-        ) from error
+        what = f"{name} {given}: " if place else ""  # none: two settings that do not go together
+        message = first["msg"].lower().removeprefix("value error, ")
+        raise ConfigError(f"{source}: {what}{message}", "correct the value") from error
 
 
 def _settings_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:

@@ -49,6 +49,7 @@ OWNERS = {
     "bm3d": {"evaluate/classical.py"},
     "careamics": {"baselines/careamics_runner.py"},
     "httpx": {"upload/client.py"},
+    "lightning_fabric": {"train/engine.py"},
 }
 
 

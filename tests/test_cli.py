@@ -80,7 +80,7 @@ def test_train_prints_both_checkpoints(place: Path) -> None:
     assert "validation MAE" in err
     kept = {path.name for path in (place / "run").iterdir()}
     tensors = {f"{name}.safetensors" for name in ("best", "final", "last")}
-    assert kept == tensors | {"log.csv", "config.json"}
+    assert kept == tensors | {"log.csv", "config.json", "snapshots"}
 
 
 def test_dry_run_prints_settings_and_pairs(place: Path) -> None:
@@ -92,13 +92,17 @@ def test_dry_run_prints_settings_and_pairs(place: Path) -> None:
     settings = json.loads(text + end)
     assert settings["steps"] == 7  # an option overrides the file
     assert settings["size"] == "tiny"
-    rows = [line.split("\t") for line in table.splitlines()]
+    rows = [line.split("\t") for line in table.splitlines() if not line.startswith("# ")]
     low, high = Path("pairs/low"), Path("pairs/high")
     assert rows == [
         ["val", "a", str(low / "a.tif"), str(high / "a.tif")],
         ["train", "b", str(low / "b.tif"), str(high / "b.tif")],
         ["train", "c", str(low / "c.tif"), str(high / "c.tif")],
     ]
+    plan = [line for line in table.splitlines() if line.startswith("# ")]
+    assert plan[0] == "# 0.07 million parameters"
+    assert "MiB of memory and the images (counted: " in plan[1]
+    assert "hours without validations (from 3 measured steps, batch 8, " in plan[2]
     assert not (place / "dry").exists()
 
 

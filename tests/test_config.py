@@ -11,7 +11,10 @@ from bmz_ddpm.config import make_train_config as make
 from bmz_ddpm.errors import ConfigError, did_you_mean
 
 TRAIN = ", ".join(TrainConfig.model_fields)
-AUGMENT = "simulated, gain, zoom, rotate, brightness, synthetic, correlation, blur"
+AUGMENT = (
+    "simulated, gain, zoom, rotate, brightness, synthetic, correlation, blur, flips, filtered, "
+)
+AUGMENT += "filter_sigma"
 PERSON = "name, affiliation, github_user, orcid"
 
 

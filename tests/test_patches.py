@@ -15,11 +15,11 @@ from bmz_ddpm.data.noise import NoiseModel, fit_noise
 from bmz_ddpm.data.pairs import Pair, find_pairs
 from bmz_ddpm.data.patches import (
     PatchSource,
-    gaussian_blur,
     intensity_range,
     to_model_units,
 )
 from bmz_ddpm.data.planes import load_planes
+from bmz_ddpm.data.vary import gaussian_blur
 from bmz_ddpm.errors import DataError
 
 REAL = AugmentConfig(simulated=0)
@@ -46,35 +46,56 @@ def in_counts(source: PatchSource, cond: torch.Tensor, x0: torch.Tensor) -> list
     return [low.numpy(), high.numpy()]
 
 
+def patches(source: PatchSource, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = source.batch(step, size)
+    return batch.cond, batch.x0
+
+
 def refused(pairs: list[Pair], patch: int = 32) -> tuple[str, str]:
     with pytest.raises(DataError) as caught:
         PatchSource(pairs, patch, REAL, seed=0)
     return caught.value.problem, caught.value.fix
 
 
+def test_counted_photons_stay_whole_numbers_where_the_reference_is_float(tmp_path: Path) -> None:
+    """As where the clean image is an expected count: only the noisy image decides."""
+    clean = np.random.default_rng(0).uniform(0, 9, (64, 64)).astype(np.float32)
+    pair = save(tmp_path, "a", np.random.default_rng(1).poisson(clean).astype(np.uint8), clean)
+    source = PatchSource([pair], 32, AugmentConfig(simulated=1, gain=(1, 1)), seed=0)
+    low, _ = in_counts(source, source.batch(1, 8).cond, source.batch(1, 8).x0)
+    assert torch.allclose(low, low.round(), atol=1e-4)
+    assert low.min() >= 0
+
+
 def test_a_step_alone_decides_its_patches(pair_folder: Path) -> None:
     pairs = find_pairs(pair_folder)
     one, other = (PatchSource(pairs, 32, AugmentConfig(), seed=3) for _ in range(2))
     one.batch(1, 4)  # what was drawn before does not matter
-    (cond, x0, after), (cond_2, x0_2, after_2) = one.batch(7, 4), other.batch(7, 4)
+    first, second = one.batch(7, 4), other.batch(7, 4)
+    cond, x0 = first.cond, first.x0
     assert cond.shape == x0.shape == (4, 1, 32, 32)
     assert cond.dtype == x0.dtype == torch.float32
-    assert torch.equal(cond, cond_2)
-    assert torch.equal(x0, x0_2)
-    assert torch.equal(torch.rand(9, generator=after), torch.rand(9, generator=after_2))
+    for name in ("cond", "x0", "weight"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    for after, after_2 in zip(first.generators, second.generators, strict=True):
+        assert torch.equal(torch.rand(9, generator=after), torch.rand(9, generator=after_2))
+    share = other.batch(7, 2, first=2)  # as another process draws it
+    assert torch.equal(share.cond, cond[2:])
+    assert share.names == first.names[2:]
+    assert set(first.names) <= {str(pair.low) for pair in pairs}
     reseeded = PatchSource(pairs, 32, AugmentConfig(), seed=4)
     for different in (one.batch(8, 4), reseeded.batch(7, 4)):
-        assert not torch.equal(different[0], cond)
-        assert not torch.equal(different[1], x0)
+        assert not torch.equal(different.cond, cond)
+        assert not torch.equal(different.x0, x0)
     assert not torch.equal(x0[0], x0[1])
 
 
 def test_real_patches_are_crops_flips_and_turns_of_the_pair(tmp_path: Path) -> None:
     source = numbered(tmp_path)
-    original = source.planes[0][0][0].numpy()
+    original = source.planes[0].low[0].numpy()
     seen, corners = set(), []
     for step in range(40):
-        low, high = in_counts(source, *source.batch(step, 8)[:2])
+        low, high = in_counts(source, *patches(source, step, 8))
         np.testing.assert_allclose(high, 2 * low, atol=0.05)
         for patch in np.rint(low[:, 0]):
             where = [np.argwhere(original == value)[0] for value in (patch[0, 0], patch[-1, -1])]
@@ -92,7 +113,7 @@ def test_real_patches_are_crops_flips_and_turns_of_the_pair(tmp_path: Path) -> N
 
 def test_simulated_patches_keep_the_range_of_the_files(pair_folder: Path) -> None:
     source = PatchSource(find_pairs(pair_folder), 32, SIMULATED, seed=0)
-    batches = [source.batch(step, 8)[:2] for step in range(8)]
+    batches = [patches(source, step, 8) for step in range(8)]
     cond, x0 = (torch.cat(parts) for parts in zip(*batches, strict=True))
     low, high = in_counts(source, cond, x0)
     np.testing.assert_allclose(low, np.rint(low), atol=0.01)
@@ -106,7 +127,7 @@ def test_simulated_patches_keep_the_range_of_the_files(pair_folder: Path) -> Non
 def test_model_units_are_standard_deviations_of_the_patches(pair_folder: Path) -> None:
     """Mean 0 and standard deviation 1, within what 320 other patches can tell."""
     source = PatchSource(find_pairs(pair_folder), 32, AugmentConfig(), seed=0)
-    batches = [source.batch(step, 8)[:2] for step in range(40)]
+    batches = [patches(source, step, 8) for step in range(40)]
     for values in (torch.cat(parts) for parts in zip(*batches, strict=True)):
         assert abs(float(values.mean())) < 0.15
         assert float(values.std()) == pytest.approx(1, abs=0.15)
@@ -129,7 +150,7 @@ def test_simulated_noise_is_around_the_clean_patch(pair_folder: Path) -> None:
     """The mean of low - high is 0 within 5 standard errors, its variance near gain · high."""
     plain = AugmentConfig(simulated=1, gain=(1, 1), brightness=(1, 1), zoom=(1, 1), blur=0)
     source = PatchSource(find_pairs(pair_folder), 32, plain, seed=0)
-    batches = [in_counts(source, *source.batch(s, 8)[:2]) for s in range(12)]
+    batches = [in_counts(source, *patches(source, s, 8)) for s in range(12)]
     low, high = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     noise = low - high
     assert abs(noise.mean()) < 5 * noise.std() / math.sqrt(noise.size)
@@ -144,7 +165,7 @@ def test_planes_of_stacks_are_drawn_alike(tmp_path: Path) -> None:
     assert low.shape == high.shape == (6, 1, 20, 24)
     assert low.dtype == np.float32
     source = PatchSource([pair], 16, REAL, seed=0)
-    values, _ = in_counts(source, *source.batch(0, 60)[:2])
+    values, _ = in_counts(source, *patches(source, 1, 60))
     assert {round(float(v)) for v in values[:, 0, 0, 0]} == {1, 2, 3, 4, 5, 6}
 
 
@@ -289,7 +310,7 @@ def test_channels_that_differ(tmp_path: Path) -> None:
     source = PatchSource([second], 32, AugmentConfig(), seed=0)
     assert (source.in_channels, source.out_channels) == (2, 1)
     assert source.simulated == 0  # noise can only be simulated in the channel it belongs to
-    assert [t.shape for t in source.batch(1, 3)[:2]] == [(3, 2, 32, 32), (3, 1, 32, 32)]
+    assert [t.shape for t in patches(source, 1, 3)] == [(3, 2, 32, 32), (3, 1, 32, 32)]
 
 
 @pytest.mark.parametrize(
@@ -306,3 +327,35 @@ def test_patches_that_are_too_large(tmp_path: Path, side: int, fix: str) -> None
         f"{pair.low}: is {side} x 50 pixels, smaller than the 32 pixel patches",
         fix,
     )
+
+
+def test_grid_crops_come_once_per_epoch(tmp_path: Path) -> None:
+    """Without overlap; in the files' order, or in another order in every epoch."""
+    low = np.arange(40 * 52).reshape(40, 52).astype(np.uint16)
+    pair = save(tmp_path, "a", low, low)
+    plain = AugmentConfig(simulated=0, flips=False)
+    corners = [int(low[y, x]) for y in (0, 16) for x in (0, 16, 32)]
+    orders = {}
+    for shuffle in (False, True):
+        source = PatchSource([pair], 16, plain, seed=0, crops="grid", shuffle=shuffle, batch_size=3)
+        batches = [in_counts(source, *patches(source, step, 3))[0] for step in range(1, 9)]
+        first = [int(v) for v in np.rint(np.concatenate(batches)[:, 0, 0, 0])]
+        orders[shuffle] = [first[i : i + 6] for i in range(0, 24, 6)]
+        share = source.batch(2, 1, first=1)  # the epoch's fifth, by another process
+        again = in_counts(source, share.cond, share.x0)[0]
+        assert int(np.rint(again[0, 0, 0, 0])) == orders[shuffle][0][4]
+    assert orders[False] == [corners] * 4
+    assert all(sorted(order) == corners for order in orders[True])
+    assert len({tuple(order) for order in orders[True]}) > 1
+
+
+def test_the_papers_filter_smooths_the_noisy_side_alone(tmp_path: Path) -> None:
+    source = numbered(tmp_path)
+    source.augment = AugmentConfig(simulated=0, filtered=0.5, filter_sigma=3)
+    smooth = 0
+    for step in range(1, 11):
+        low, high = in_counts(source, *patches(source, step, 8))
+        rough = low.std((1, 2, 3)) > 0.5 * high.std((1, 2, 3)) / 2
+        smooth += int((~rough).sum())
+        np.testing.assert_allclose(high[rough], 2 * low[rough], atol=0.05)
+    assert 25 < smooth < 55  # half of 80, within three standard deviations

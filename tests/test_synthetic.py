@@ -50,8 +50,8 @@ def test_training_draws_from_them(pair_folder: Path) -> None:
     assert real.synthetic is None
     assert drawn.synthetic is not None
     assert drawn.synthetic.min() >= drawn.noise.offset
-    _, x0, _ = drawn.batch(1, 8)
-    again, other = drawn.batch(1, 8)[1], real.batch(1, 8)[1]
+    x0 = drawn.batch(1, 8).x0
+    again, other = drawn.batch(1, 8).x0, real.batch(1, 8).x0
     assert torch.equal(x0, again)
     assert not torch.allclose(x0, other, atol=0.1)
 
@@ -77,8 +77,9 @@ def test_correlation_is_drawn_for_simulated_patches(pair_folder: Path) -> None:
         i = source.intensity
         values = []
         for step in range(20):
-            cond, x0, _ = source.batch(step, 8)
-            noise = cond * i.input_scale + i.input_offset - x0 * i.output_scale - i.output_offset
+            batch = source.batch(step, 8)
+            noise = batch.cond * i.input_scale + i.input_offset
+            noise -= batch.x0 * i.output_scale + i.output_offset
             noise = noise / noise.std((1, 2, 3), keepdim=True)
             values.append(float((noise[..., 1:] * noise[..., :-1]).mean()))
         found[share] = np.mean(values)

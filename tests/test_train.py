@@ -23,7 +23,9 @@ from bmz_ddpm.diffusion.denoiser import SIZES
 from bmz_ddpm.errors import CheckpointError, ConfigError, DataError, UserError
 from bmz_ddpm.train.checkpoint import Checkpoint, load_tensors, save_tensors
 from bmz_ddpm.train.ema import PowerAverage, gamma_of_width
-from bmz_ddpm.train.fit import Trainer, learning_rate
+from bmz_ddpm.train.fit import Trainer
+from bmz_ddpm.train.rate import learning_rate
+from bmz_ddpm.train.validation import Score
 
 KEPT = ("last.safetensors", "best.safetensors")
 
@@ -33,13 +35,13 @@ class Interrupted(Exception):
 
 
 def settings(**changes: Any) -> TrainConfig:
-    small = {"size": "tiny", "steps": 6, "batch_size": 2, "patch": 16}
+    small = {"size": "tiny", "steps": 6, "batch_size": 2, "patch": 16, "snapshots": 0}
     return TrainConfig(**{**small, "validate_every": 3, "validation_steps": 2, **changes})
 
 
 def train(pairs: list[Pair], out: Path, stop: int | None = None, **changes: Any) -> Path:
-    def progress(step: int, steps: int, loss: float, mae: float | None) -> None:
-        assert (mae is not None) == (step % 3 == 0 or step == steps)
+    def progress(step: int, steps: int, loss: float, score: Score | None) -> None:
+        assert (score is not None) == (step % 3 == 0 or step == steps)
         if step == stop:
             raise Interrupted
 
@@ -124,7 +126,7 @@ def test_other_settings_do_not_resume(pairs: list[Pair], tmp_path: Path) -> None
     assert TrainConfig(**json.loads(before["config.json"])) == settings(steps=2)
 
 
-@pytest.mark.parametrize("part", ["average/out_gain", "optimiser/out_gain/exp_avg"])
+@pytest.mark.parametrize("part", ["average/0.08/out_gain", "optimiser/out_gain/exp_avg"])
 def test_a_run_with_a_part_missing_does_not_resume(
     pairs: list[Pair], tmp_path: Path, part: str
 ) -> None:
@@ -146,7 +148,7 @@ def test_training_learns_one_pair(pairs: list[Pair], tmp_path: Path) -> None:
         steps=80, batch_size=4, learning_rate=0.02, validate_every=80, augment={"simulated": 0}
     )
     trainer = Trainer(pairs, config, tmp_path / "run", "cpu")
-    trainer.run(lambda step, steps, loss, mae: losses.append(loss))
+    trainer.run(lambda step, steps, loss, score: losses.append(loss))
     assert np.mean(losses[:5]) > 0.4
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
 
@@ -206,7 +208,7 @@ def test_power_average(sigma: float) -> None:
 def test_best_holds_the_average_and_last_both(pairs: list[Pair], tmp_path: Path) -> None:
     train(pairs, tmp_path, steps=3, batch_size=1, learning_rate=0.5)
     last, best = (load_file(tmp_path / name) for name in KEPT)
-    assert all(torch.equal(value, last[f"average/{k}"]) for k, value in best.items())
+    assert all(torch.equal(value, last[f"average/0.08/{k}"]) for k, value in best.items())
     assert not all(torch.equal(value, last[f"model/{k}"]) for k, value in best.items())
     rows = last["model/unet.conv_in.weight"].flatten(1)  # forced weight normalisation
     assert rows.square().mean(1).sqrt().numpy() == pytest.approx(1, abs=1e-3)
@@ -222,11 +224,11 @@ def test_final_is_the_average_at_the_end(pairs: list[Pair], tmp_path: Path) -> N
     train(pairs, tmp_path, steps=6)
     final, last = (load_file(tmp_path / f"{name}.safetensors") for name in ("final", "last"))
     for name, value in final.items():
-        assert torch.equal(value, last[f"average/{name}"]), name
+        assert torch.equal(value, last[f"average/0.08/{name}"]), name
     checkpoint = Checkpoint.load(tmp_path / "final.safetensors")
     log = (tmp_path / "log.csv").read_text().splitlines()
     assert checkpoint.info["step"] == 6
-    assert checkpoint.info["validation_mae"] == pytest.approx(float(log[-1].split(",")[-1]))
+    assert checkpoint.info["validation_mae"] == pytest.approx(float(log[-1].split(",")[3]))
     (tmp_path / "final.safetensors").unlink()
     train(pairs, tmp_path, steps=6)
     again = Checkpoint.load(tmp_path / "final.safetensors")
@@ -239,7 +241,7 @@ def test_best_is_the_best_validation(
     pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([5.0, 3.0, 4.0])
-    monkeypatch.setattr(Trainer, "validate", lambda self: next(errors))
+    monkeypatch.setattr(Trainer, "validate", lambda *_: Score(next(errors), 30.0))
     Trainer(pairs, settings(steps=3, validate_every=1), tmp_path, "cpu").run(lambda *_: None)
     info = Checkpoint.load(tmp_path / "best.safetensors").info
     assert (info["step"], info["validation_mae"]) == (2, 3.0)

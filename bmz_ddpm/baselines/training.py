@@ -120,8 +120,8 @@ def training_patches(
     weight : (B, 1, patch, patch) float32, or None
         0 where the clean image holds nothing.
     """
-    noisy, clean, _ = source.batch(step, size)
-    return noisy, clean, None
+    batch = source.batch(step, size)
+    return batch.cond, batch.x0, batch.weight
 
 
 def make_source(method: str, pairs: list[Pair], seed: int, match: bool = False) -> PatchSource:

@@ -1,9 +1,10 @@
-"""Training patches: drawn, varied, normalised; the same step always draws the same patches."""
+"""Training patches: drawn, varied, normalised; a sample depends on seed, step and number alone."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,40 +12,54 @@ from torch import Tensor
 
 from ..config import AugmentConfig, Intensity
 from ..errors import DataError
-from .images import read_image
+from .fields import Plane, intensity_range, load_fields, valid_pixels
 from .noise import NoiseModel, fit_noise
 from .pairs import Pair
-from .planes import describe_size, load_planes
+from .planes import describe_size, read_pair
 from .synthetic import draw_structures
+from .vary import Uniform, correlated, eroded, gaussian_blur, quarter_turn, warp
 
 #: Drawn structures are made once, and varied like references.
 SYNTHETIC_COUNT, SYNTHETIC_SIZE = 96, 384
 
 
-def intensity_range(planes: list[np.ndarray], top: float) -> tuple[float, float]:
-    """Learn the range of intensities from the training images.
+def mixed_seed(*numbers: int) -> int:
+    """Mix integers into 32 bits: PyTorch's generator on the CPU ignores all higher ones."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
-    It is that of the data with a quarter of headroom, because the sampler clips to it, but not
-    beyond `top`, what the files' type can hold. A lower end near zero becomes zero.
 
-    Returns
-    -------
-    low, high : float
-        In counts.
+class Drawn(NamedTuple):
+    """One patch in counts: low, high (C, P, P) float32, valid (1, P, P) bool, file name."""
+
+    low: Tensor
+    high: Tensor
+    valid: Tensor
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of one optimiser step, or a share of them.
+
+    Attributes
+    ----------
+    cond, x0 : (B, C, patch, patch) float32
+        Microscope and clean patches, in model units.
+    weight : (B, 1, patch, patch) float32
+        1 where the clean image is valid, else 0.
+    names : tuple of str
+        The noisy image that each patch comes from.
+    generators : tuple of torch.Generator
+        One per sample, to draw what else the sample needs. Their states depend on the seed, the
+        step and the number of the sample alone: a resumed run draws what an uninterrupted one
+        would have drawn, and several processes together what one would have drawn.
     """
-    low = min(float(p.min()) for p in planes)
-    high = max(float(p.max()) for p in planes)
-    if not high > low:
-        raise DataError(
-            f"training images: every pixel is {low:g}", "use images that are not constant"
-        )
-    low = 0.0 if 0 <= low <= 0.05 * high else low
-    return low, min(low + (high - low) * 1.25, top)
 
-
-def step_seed(seed: int, step: int) -> int:
-    """Mix both into 32 bits: PyTorch's generator on the CPU ignores all higher ones."""
-    return (seed * 0x9E3779B1 + step) % 2**32
+    cond: Tensor
+    x0: Tensor
+    weight: Tensor
+    names: tuple[str, ...]
+    generators: tuple[torch.Generator, ...]
 
 
 class PatchSource:
@@ -57,6 +72,16 @@ class PatchSource:
         Side in pixels.
     augment : AugmentConfig
     seed : int
+    units : "standard" or "range"
+    match : bool
+        Fit the intensities of each clean image to its noisy one.
+    crops : "anywhere" or "grid"
+    shuffle : bool
+        Of "grid": another order in every epoch.
+    batch_size : int
+        Samples of one step in all processes together; "grid" counts them.
+    samples : int
+        Samples of the whole run: no more structures are drawn than it can use.
 
     Attributes
     ----------
@@ -72,50 +97,63 @@ class PatchSource:
         seed: int,
         units: Literal["standard", "range"] = "standard",
         match: bool = False,
+        crops: Literal["anywhere", "grid"] = "anywhere",
+        shuffle: bool = True,
+        batch_size: int = 1,
+        samples: int = SYNTHETIC_COUNT,
     ) -> None:
         self.patch, self.augment, self.seed = patch, augment, seed
-        loaded = [load_planes(pair, match)[:2] for pair in pairs]
-        for pair, (low, high) in zip(pairs, loaded, strict=True):
-            first_low, first_high = loaded[0]
-            if low.shape[1] != first_low.shape[1] or high.shape[1] != first_high.shape[1]:
-                raise DataError(
-                    f"{pair.low}: has {low.shape[1]} channels in and {high.shape[1]} out, the "
-                    f"first pair has {first_low.shape[1]} and {first_high.shape[1]}",
-                    "give all pairs the same channels",
-                )
-            if min(low.shape[2:]) < patch:
-                fits = min(low.shape[2:]) // 16 * 16
-                raise DataError(
-                    f"{pair.low}: is {describe_size(low)}, smaller than the {patch} pixel patches",
-                    f"train with a smaller patch (patch = {fits})"
-                    if fits
-                    else "use images of at least 16 x 16 pixels",
-                )
-        self.planes = [
-            (torch.from_numpy(lo), torch.from_numpy(hi))
-            for low, high in loaded
-            for lo, hi in zip(low, high, strict=True)
-        ]  # each (C, Y, X)
-        tops = [np.iinfo(t).max if t.kind in "ui" else math.inf for t in _types(pairs)]
-        self.top = max(tops)
-        self.integers = all(t.kind in "ui" for t in _types(pairs))
-        self.input_range = intensity_range([low for low, _ in loaded], self.top)
-        self.output_range = intensity_range([high for _, high in loaded], self.top)
+        self.crops, self.shuffle, self.batch_size = crops, shuffle, batch_size
+        self.planes = [plane for pair in pairs for plane in load_fields(pair, match)]
+        for plane in self.planes:
+            self._check(plane)
+        low_types, high_types = zip(*[[i.dtype for i in read_pair(p)] for p in pairs], strict=True)
+        self.integers = all(t.kind in "ui" for t in low_types)
+        self.low_top, self.top = highest(low_types), highest(high_types)
+        valid = [valid_pixels(plane) for plane in self.planes]
+        self.input_range = intensity_range([low for low, _ in valid], self.low_top)
+        self.output_range = intensity_range([high for _, high in valid], self.top)
         same_channels = self.in_channels == self.out_channels
-        self.noise = fit_noise(loaded) if same_channels else NoiseModel(1e-6, 0.0, 0.0)
+        self.noise = fit_noise(valid) if same_channels else NoiseModel(1e-6, 0.0, 0.0)
         self.simulated = augment.simulated if same_channels else 0.0
-        self.synthetic = self._draw_synthetic(loaded)
+        self.synthetic = self._draw_synthetic([high for _, high in valid], samples)
         self.intensity = self._intensity(units)
+        self.grid = [
+            (i, y, x)
+            for i, plane in enumerate(self.planes)
+            for y in range(0, plane.low.shape[1] - patch + 1, patch)
+            for x in range(0, plane.low.shape[2] - patch + 1, patch)
+        ]
+        self._epoch, self._permutation = -1, np.arange(len(self.grid))
 
-    def _draw_synthetic(self, loaded: list[tuple[np.ndarray, np.ndarray]]) -> Tensor | None:
+    def _check(self, plane: Plane) -> None:
+        first = self.planes[0]
+        if len(plane.low) != len(first.low) or len(plane.high) != len(first.high):
+            raise DataError(
+                f"{plane.name}: has {len(plane.low)} channels in and {len(plane.high)} out, the "
+                f"first pair has {len(first.low)} and {len(first.high)}",
+                "give all pairs the same channels",
+            )
+        if min(plane.low.shape[1:]) < self.patch:
+            fits = min(plane.low.shape[1:]) // 16 * 16
+            raise DataError(
+                f"{plane.name}: is {describe_size(plane.low[None].numpy())}, smaller than the "
+                f"{self.patch} pixel patches",
+                f"train with a smaller patch (patch = {fits})"
+                if fits
+                else "use images of at least 16 x 16 pixels",
+            )
+
+    def _draw_synthetic(self, clean: list[np.ndarray], samples: int) -> Tensor | None:
         """Draw structures as bright as the references: (count, C, Y, X), channels unrelated."""
         if not self.simulated * self.augment.synthetic:
             return None
-        drawn = draw_structures(
-            SYNTHETIC_COUNT * self.out_channels, SYNTHETIC_SIZE, step_seed(self.seed, 0)
-        ).reshape(SYNTHETIC_COUNT, self.out_channels, SYNTHETIC_SIZE, SYNTHETIC_SIZE)
+        shape = min(SYNTHETIC_COUNT, samples), self.out_channels
+        seed = (self.seed * 0x9E3779B1) % 2**32
+        drawn = draw_structures(shape[0] * shape[1], SYNTHETIC_SIZE, seed)
+        drawn = drawn.reshape(*shape, SYNTHETIC_SIZE, SYNTHETIC_SIZE)
         dark = self.noise.offset
-        bright = max(float(np.percentile(high, 99.8)) for _, high in loaded)
+        bright = max(float(np.percentile(high, 99.8)) for high in clean)
         return torch.from_numpy(dark + drawn * (bright - dark))
 
     def _intensity(self, units: Literal["standard", "range"]) -> Intensity:
@@ -125,8 +163,12 @@ class PatchSource:
         else:  # of patches as they are trained on, variations included
             generator = torch.Generator().manual_seed(self.seed)
             drawn = [self._draw(generator) for _ in range(200)]
-            both = (torch.stack([pair[i] for pair in drawn]).double() for i in (0, 1))
-            scales = [(float(p.mean()), float(p.std())) for p in both]
+            weight = torch.stack([d.valid for d in drawn])
+            scales = []
+            for values in ([d.low for d in drawn], [d.high for d in drawn]):
+                stacked = torch.stack(values).double()
+                inside = stacked[weight.expand_as(stacked)]
+                scales.append((float(inside.mean()), float(inside.std())))
         return Intensity(
             input_offset=scales[0][0],
             input_scale=scales[0][1],
@@ -139,101 +181,93 @@ class PatchSource:
     @property
     def in_channels(self) -> int:
         """Channels of the noisy images."""
-        return int(self.planes[0][0].shape[0])
+        return len(self.planes[0].low)
 
     @property
     def out_channels(self) -> int:
         """Channels of the clean images."""
-        return int(self.planes[0][1].shape[0])
+        return len(self.planes[0].high)
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, torch.Generator]:
-        """Draw the patches of one optimiser step.
+    def batch(self, step: int, size: int, first: int = 0) -> Batch:
+        """Draw samples `first` to `first + size - 1` of one optimiser step (1, 2, …)."""
+        generators = tuple(
+            torch.Generator().manual_seed(mixed_seed(self.seed, step, first + i))
+            for i in range(size)
+        )
+        drawn = [
+            self._draw(generator, self._place((step - 1) * self.batch_size + first + i))
+            for i, generator in enumerate(generators)
+        ]
+        low = torch.stack([d.low for d in drawn])
+        high = torch.stack([d.high for d in drawn])
+        return Batch(
+            *to_model_units(low, high, self.intensity),
+            torch.stack([d.valid for d in drawn]).float(),
+            tuple(d.name for d in drawn),
+            generators,
+        )
 
-        Returns
-        -------
-        cond, x0 : (B, C, patch, patch) float32
-            Microscope and clean patches in model units.
-        generator : torch.Generator
-            Its state depends on the seed and `step` alone: a resumed run draws what an
-            uninterrupted one would have drawn.
-        """
-        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
-        drawn = [self._draw(generator) for _ in range(size)]
-        low = torch.stack([d[0] for d in drawn])
-        high = torch.stack([d[1] for d in drawn])
-        return *to_model_units(low, high, self.intensity), generator
+    def _place(self, number: int) -> tuple[int, int, int] | None:
+        """Return plane, y and x of a sample, counted from the start of the run."""
+        if self.crops == "anywhere":
+            return None
+        epoch, place = divmod(number, len(self.grid))
+        if self.shuffle:
+            if epoch != self._epoch:
+                random = np.random.default_rng(np.random.SeedSequence((self.seed, epoch)))
+                self._epoch, self._permutation = epoch, random.permutation(len(self.grid))
+            place = self._permutation[place]
+        return self.grid[place]
 
-    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _draw(self, generator: torch.Generator, place: tuple[int, int, int] | None = None) -> Drawn:
         def uniform(low: float, high: float) -> float:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
-        low, high = self.planes[int(uniform(0, len(self.planes)))]
+        index = int(uniform(0, len(self.planes))) if place is None else place[0]
+        low, high, valid, name = self.planes[index]
         if uniform(0, 1) < self.simulated:
             if self.synthetic is not None and uniform(0, 1) < self.augment.synthetic:
-                high = self.synthetic[int(uniform(0, len(self.synthetic)))]
-            high = self._warped(high, uniform)
+                high, valid = self.synthetic[int(uniform(0, len(self.synthetic)))], None
+            high, valid = self._warped(high, valid, uniform)
             low = self._simulated(high, uniform, generator)
         else:
-            y = int(uniform(0, low.shape[1] - self.patch + 1))
-            x = int(uniform(0, low.shape[2] - self.patch + 1))
+            rooms = [n - self.patch + 1 for n in low.shape[1:]]
+            y, x = place[1:] if place else (int(uniform(0, room)) for room in rooms)
             window = (slice(None), slice(y, y + self.patch), slice(x, x + self.patch))
             low, high = low[window], high[window]
-        if uniform(0, 1) < 0.5:
-            low, high = low.flip(2), high.flip(2)
-        turns = int(uniform(0, 4))
-        return torch.rot90(low, turns, (1, 2)), torch.rot90(high, turns, (1, 2))
+            valid = valid if valid is None else valid[window]
+            if self.augment.filtered and uniform(0, 1) < self.augment.filtered:
+                low = gaussian_blur(low, self.augment.filter_sigma)
+        images = [low, high] if valid is None else [low, high, valid]
+        if self.augment.flips:
+            images = quarter_turn(images, uniform)
+        if valid is None:
+            images.append(torch.ones(1, self.patch, self.patch, dtype=torch.bool))
+        return Drawn(*images, name)
 
-    def _warped(self, high: Tensor, uniform) -> Tensor:  # type: ignore[no-untyped-def]
+    def _warped(
+        self, high: Tensor, valid: Tensor | None, uniform: Uniform
+    ) -> tuple[Tensor, Tensor | None]:
         """Rotate, zoom, brighten and perhaps blur a piece of the clean image: (C, P, P)."""
         a = self.augment
-        angle = math.radians(uniform(-a.rotate, a.rotate))
-        zoom = math.exp(uniform(math.log(a.zoom[0]), math.log(a.zoom[1])))
-        rows, columns = high.shape[1:]
-        grid = (torch.arange(self.patch) - (self.patch - 1) / 2) / zoom
-        y, x = torch.meshgrid(grid, grid, indexing="ij")
-        y, x = (
-            math.cos(angle) * y + math.sin(angle) * x + uniform(0, rows - 1),
-            math.cos(angle) * x - math.sin(angle) * y + uniform(0, columns - 1),
-        )
-        where = torch.stack([x / (columns - 1), y / (rows - 1)], -1) * 2 - 1  # (P, P, 2)
-        out = torch.nn.functional.grid_sample(
-            high[None], where[None], mode="bicubic", padding_mode="reflection", align_corners=True
-        )[0]
+        out, valid = warp(high, valid, self.patch, a.rotate, a.zoom, uniform)
         dark = self.noise.offset
         bright = math.exp(uniform(math.log(a.brightness[0]), math.log(a.brightness[1])))
         out = (out - dark) * bright + dark
         if a.blur > 0 and uniform(0, 1) < 0.25:
-            out = gaussian_blur(out, uniform(0.2, max(0.2, a.blur)))
-        return out.clamp(min(dark, self.output_range[0]), self.output_range[1])
+            sigma = uniform(0.2, max(0.2, a.blur))
+            out = gaussian_blur(out, sigma)
+            valid = valid if valid is None else eroded(valid, max(1, round(3 * sigma)))
+        return out.clamp(min(dark, self.output_range[0]), self.output_range[1]), valid
 
-    def _simulated(self, high: Tensor, uniform, generator: torch.Generator) -> Tensor:  # type: ignore[no-untyped-def]
+    def _simulated(self, high: Tensor, uniform: Uniform, generator: torch.Generator) -> Tensor:
         a = self.augment
         factor = math.exp(uniform(math.log(a.gain[0]), math.log(a.gain[1])))
         low = self.noise.draw(high, torch.tensor(self.noise.gain * factor), generator)
         if a.correlation > 0:
             low = high + correlated(low - high, uniform(0, a.correlation))
         low = torch.round(low) if self.integers else low
-        return low.clamp(0 if self.integers else -math.inf, self.top)
-
-
-def _types(pairs: list[Pair]) -> list[np.dtype]:
-    return [read_image(path).dtype for pair in pairs for path in (pair.low, pair.high)]
-
-
-def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """Filter (C, Y, X) with a Gaussian of `sigma` pixels."""
-    radius = max(1, round(3 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    taps = (taps / taps.sum()).view(1, 1, -1)
-    out = torch.nn.functional.pad(image[:, None], (radius,) * 4, mode="reflect")  # (C, 1, Y, X)
-    out = torch.nn.functional.conv2d(out, taps[:, :, None, :])
-    return torch.nn.functional.conv2d(out, taps[:, :, :, None])[:, 0]
-
-
-def correlated(noise: Tensor, share: float) -> Tensor:
-    """Let each pixel of (C, Y, X) noise repeat `share` of its left neighbour's; same variance."""
-    before = torch.cat([noise[..., :1], noise[..., :-1]], -1)
-    return (noise + share * before) / math.sqrt(1 + share**2)
+        return low.clamp(0 if self.integers else -math.inf, self.low_top)
 
 
 def to_model_units(low: Tensor, high: Tensor, intensity: Intensity) -> tuple[Tensor, Tensor]:

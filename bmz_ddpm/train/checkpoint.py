@@ -9,15 +9,31 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ..config import ModelConfig
+from ..config import Intensity, ModelConfig, TrainConfig
 from ..diffusion.assemble import SamplerSettings, assemble_sampler
-from ..diffusion.denoiser import Denoiser
+from ..diffusion.denoiser import SIZES, Denoiser
 from ..diffusion.sampler import DiffusionSampler
 from ..diffusion.schedule import Schedule
 from ..errors import CheckpointError, ConfigError
 from ..files import write_bytes
 
 FORMAT = "bmz-ddpm checkpoint 1"
+
+
+def describe_model(
+    config: TrainConfig, in_channels: int, out_channels: int, intensity: Intensity
+) -> ModelConfig:
+    """Return what a checkpoint of this run needs to be rebuilt."""
+    return ModelConfig(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        network=SIZES[config.size],
+        num_train_steps=config.num_train_steps,
+        schedule_offset=config.schedule_offset,
+        prediction=config.prediction,
+        label=config.label,
+        intensity=intensity,
+    )
 
 
 def build_denoiser(config: ModelConfig) -> Denoiser:
@@ -155,3 +171,22 @@ def load_weights(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> N
                 "use a checkpoint written by bmz-ddpm train",
             )
     module.load_state_dict(tensors)
+
+
+def start_weights(path: Path, model: ModelConfig) -> dict[str, Tensor]:
+    """Return a checkpoint's weights, to train them further.
+
+    Raises
+    ------
+    CheckpointError
+        If they are for another network, other channels or another prediction.
+    """
+    start = Checkpoint.load(path)
+    for name in ("in_channels", "out_channels", "network", "prediction", "label"):
+        found, wanted = getattr(start.config, name), getattr(model, name)
+        if found != wanted:
+            raise CheckpointError(
+                f"--start {path}: has {name} = {found}, this run has {wanted}",
+                "choose the same settings and channels as the checkpoint's",
+            )
+    return start.denoiser.state_dict()
