@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import AugmentConfig, Intensity
 from ..data.images import read_image
 from ..data.pairs import Pair
-from ..data.patches import PatchSource, step_seed
+from ..data.patches import PatchSource, mixed_seed
 from ..data.planes import Planes
 from ..device import usable_device
 from ..errors import CheckpointError, ConfigError, DataError
@@ -215,7 +215,7 @@ class Network:
         best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, {})
         while done < 1:
             step += 1
-            torch.manual_seed(step_seed(self.seed, step))  # dropout
+            torch.manual_seed(mixed_seed(self.seed, step))  # dropout
             batch = training_patches(source, step, learner.batch_size)
             moved = [None if t is None else t.to(self.device) for t in batch]
             loss = learner.step(moved[0], moved[1], moved[2])  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ class Network:
         for i, plane in enumerate(low):
             scaled = (plane - c.input_offset) / c.input_scale
             padded = np.pad(scaled, ((0, 0), (0, below), (0, right)), mode="symmetric")
-            torch.manual_seed(step_seed(self.seed, i))  # pix2pix predicts with dropout
+            torch.manual_seed(mixed_seed(self.seed, i))  # pix2pix predicts with dropout
             tensor = torch.from_numpy(padded[None].astype(np.float32)).to(self.device)
             out = self.learner.predict(tensor).cpu().numpy()[0]
             out = out[:, : plane.shape[1], : plane.shape[2]]

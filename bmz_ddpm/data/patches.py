@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..config import AugmentConfig, Intensity
 from ..errors import DataError
-from .fields import Plane, intensity_range, load_fields, valid_pixels
+from .fields import Plane, highest, intensity_range, load_fields, valid_pixels
 from .noise import NoiseModel, fit_noise
 from .pairs import Pair
 from .planes import describe_size, read_pair
@@ -243,7 +243,7 @@ class PatchSource:
             images = quarter_turn(images, uniform)
         if valid is None:
             images.append(torch.ones(1, self.patch, self.patch, dtype=torch.bool))
-        return Drawn(*images, name)
+        return Drawn(images[0], images[1], images[2], name)
 
     def _warped(
         self, high: Tensor, valid: Tensor | None, uniform: Uniform
