@@ -244,7 +244,7 @@ class PatchSource:
             images = quarter_turn(images, uniform)
         if valid is None:
             images.append(torch.ones(1, self.patch, self.patch, dtype=torch.bool))
-        return Drawn(*images, name)
+        return Drawn(images[0], images[1], images[2], name)
 
     def _warped(
         self, high: Tensor, valid: Tensor | None, uniform: Uniform
