@@ -18,11 +18,13 @@ from pydantic import (
 from .errors import ConfigError, did_you_mean
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Values that cannot change, and no others than those named."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_T = TypeVar("_T", bound=_Settings)
+_T = TypeVar("_T", bound=Settings)
 
 
 def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
@@ -34,7 +36,7 @@ def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
-class AugmentConfig(_Settings):
+class AugmentConfig(Settings):
     """How training patches are varied.
 
     Attributes
@@ -68,7 +70,7 @@ class AugmentConfig(_Settings):
     filter_sigma: float = Field(3.0, gt=0, le=5)
 
 
-class TrainConfig(_Settings):
+class TrainConfig(Settings):
     """Everything that defines a training run; a checkpoint's header may state only a part of it.
 
     Attributes
@@ -138,7 +140,7 @@ class TrainConfig(_Settings):
         return self
 
 
-class Intensity(_Settings):
+class Intensity(Settings):
     """Fixed constants, learnt from the training images, between counts and model units.
 
     Attributes
@@ -161,7 +163,7 @@ class Intensity(_Settings):
         return self.high - self.low
 
 
-class ModelConfig(_Settings):
+class ModelConfig(Settings):
     """What a checkpoint needs to be rebuilt without its training run."""
 
     in_channels: int = Field(ge=1)
@@ -174,7 +176,8 @@ class ModelConfig(_Settings):
     intensity: Intensity
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises `ConfigError`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -191,7 +194,7 @@ def load_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfi
     ConfigError
         If the file is missing, not TOML, or has an unknown or impossible setting.
     """
-    given = _read_toml(path)
+    given = read_toml(path)
     if base and isinstance(given.get("augment"), dict):
         given["augment"] = base.augment.model_dump() | given["augment"]
     return make_train_config((base.model_dump() if base else {}) | given, str(path))
@@ -199,10 +202,10 @@ def load_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfi
 
 def make_train_config(values: dict[str, Any], source: str) -> TrainConfig:
     """Build a `TrainConfig`; `source` says in messages where the values come from."""
-    return _validated(TrainConfig, values, source)
+    return validated(TrainConfig, values, source)
 
 
-def _validated(model: type[_T], values: dict[str, Any], source: str) -> _T:
+def validated(model: type[_T], values: dict[str, Any], source: str) -> _T:
     """Build settings, naming the first wrong one in one line."""
     try:
         return model(**values)
@@ -231,101 +234,3 @@ def _settings_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[B
                 if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                     model = candidate
     return model
-
-
-class Person(_Settings):
-    """An author or maintainer."""
-
-    name: str
-    affiliation: str | None = None
-    github_user: str | None = None
-    orcid: str | None = None
-
-
-class Citation(_Settings):
-    """Something to cite, with a DOI or an address."""
-
-    text: str
-    doi: str | None = None
-    url: str | None = None
-
-
-class Speed(_Settings):
-    """How long a model took somewhere; the package tells it to its users."""
-
-    machine: str
-    engine: str
-    seconds_per_megapixel: float = Field(gt=0)
-
-
-class Validated(_Settings):
-    """How good a method was on images kept apart; the package tells it to its users.
-
-    Attributes
-    ----------
-    data : which images, and of how many fields of view.
-    method : e.g. "noisy", or "average of 15 samples".
-    mae, psnr, psnr_fitted, ms_ssim : medians over the images; PSNR in dB, fitted is after fitting
-        gain and offset.
-    spread_skill : spread over error of the samples, where there are several.
-    """
-
-    data: str
-    method: str
-    mae: float
-    psnr: float
-    psnr_fitted: float
-    ms_ssim: float
-    spread_skill: float | None = None
-
-
-class AboutConfig(_Settings):
-    """What a package says about its model; read from a TOML file.
-
-    Attributes
-    ----------
-    name : at most 54 of letters, digits, space and _+-().
-    image : noisy image for the cover, the test and the sample tensors; a path from the TOML file.
-    reference : its clean image, for the measured validation; not stored in the package.
-    image_credit : where the image comes from and its licence.
-    pixel_size : (y, x) in micrometre, where the image's file does not say it.
-    speed : measured times; packaging/benchmarks/cost.py prints them.
-    validation : measured quality on images that are not in the package.
-    """
-
-    name: str = Field(
-        "Diffusion denoiser", min_length=5, max_length=54, pattern=r"^[A-Za-z0-9 _+()-]+$"
-    )
-    description: str = Field(
-        "Conditional diffusion model that denoises microscopy images, with uncertainty.",
-        min_length=1,
-        max_length=512,
-    )
-    intended_use: str = "Images like those it was trained on, from the same kind of microscope."
-    limits: str = "On other samples or settings, compare with a clean image before relying on it."
-    version: str = "0.1.0"
-    license: str = "MIT"
-    tags: tuple[str, ...] = ("denoising", "diffusion", "fluorescence-light-microscopy", "2d")
-    authors: tuple[Person, ...] = (Person(name="unknown"),)
-    maintainers: tuple[Person, ...] = ()
-    cite: tuple[Citation, ...] = ()
-    channel: tuple[str, ...] = ("intensity",)
-    image: Path
-    reference: Path | None = None
-    image_credit: str = ""
-    pixel_size: tuple[float, float] | None = None
-    speed: tuple[Speed, ...] = ()
-    validation: tuple[Validated, ...] = ()
-
-
-def load_about(path: Path) -> AboutConfig:
-    """Read a TOML file of `AboutConfig`; its paths start from the file's folder.
-
-    Raises
-    ------
-    ConfigError
-    """
-    about = _validated(AboutConfig, _read_toml(path), str(path))
-    here = path.parent
-    reference = here / about.reference if about.reference else None
-    return about.model_copy(update={"image": here / about.image, "reference": reference})

@@ -15,6 +15,7 @@ RANK = {
     "errors": 0,
     "axes": 0,
     "config": 0,
+    "about": 0,
     "files": 0,
     "device": 0,
     "environments": 0,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bmz_ddpm.config import AboutConfig, TrainConfig, load_about, load_train_config
+from bmz_ddpm.about import AboutConfig, load_about
+from bmz_ddpm.config import TrainConfig, load_train_config
 from bmz_ddpm.config import make_train_config as make
 from bmz_ddpm.errors import ConfigError, did_you_mean
 

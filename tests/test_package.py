@@ -17,7 +17,7 @@ import yaml
 from checks import EIGHT_BIT
 from PIL import Image
 
-from bmz_ddpm.config import AboutConfig
+from bmz_ddpm.about import AboutConfig
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.diffusion.assemble import SamplerSettings
 from bmz_ddpm.diffusion.denoiser import SIZES

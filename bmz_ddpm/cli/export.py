@@ -55,7 +55,7 @@ def export(
 
     All formats are compared with the training code first; if one differs, nothing is written.
     """
-    from ..config import load_about
+    from ..about import load_about
     from ..diffusion.assemble import SamplerSettings
     from ..package.build import export_packages, targets_of
     from ..package.job import Job

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..config import Citation
+from ..about import Citation
 from ..errors import ConfigError, did_you_mean
 from .pair import Pair
 from .splits import split_by_counts, split_by_names

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from .. import __version__
-from ..config import AboutConfig
+from ..about import AboutConfig
 from ..train.checkpoint import Checkpoint
 from .job import Job, Measured
 from .profiles import PROFILES, Profile

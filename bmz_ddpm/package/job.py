@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..config import AboutConfig
+from ..about import AboutConfig
 from ..diffusion.assemble import SamplerSettings
 from ..export.parity import Parity
 from ..runtime.tiling import Tiling

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import __version__
-from ..config import AboutConfig
+from ..about import AboutConfig
 from ..export.onnx import INPUT, OPSET
 from ..export.parity import ABSOLUTE, ENTROPY_SHARE, RELATIVE
 from ..runtime.tiling import Tiling

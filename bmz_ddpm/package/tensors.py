@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 import xarray as xr
 
-from ..config import AboutConfig
+from ..about import AboutConfig
 from ..data.images import read_image
 from ..errors import DataError, MissingDependency
 from ..evaluate.classical import best_gaussian
