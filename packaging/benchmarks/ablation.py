@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from bmz_ddpm.train.recipe import load_recipe
 
 from bmz_ddpm.config import TrainConfig, make_train_config
 from bmz_ddpm.data.pairs import Pair, find_pairs
@@ -31,6 +30,7 @@ from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling
 from bmz_ddpm.train.checkpoint import Checkpoint
 from bmz_ddpm.train.fit import Trainer
+from bmz_ddpm.train.recipe import load_recipe
 
 #: What each variant changes in "default".
 CHANGES: dict[str, dict] = {
@@ -81,7 +81,8 @@ def scores(checkpoint: Checkpoint, pairs: list[Pair], match: bool) -> dict[str, 
     for pair in pairs:
         low, high, _ = load_planes(pair, match)
         raw, truth = low[0, 0], high[0, 0]
-        result = denoise(xr.DataArray(raw, dims=("y", "x")), backend, Tiling(576, 32))
+        tile = -(-max(raw.shape) // 32) * 32 + 64  # the whole image
+        result = denoise(xr.DataArray(raw, dims=("y", "x")), backend, Tiling(tile, 32))
         image = result["denoised"].values
         row = {name: f(truth, image) for name, f in METRICS.items() if f}
         row["fitted_psnr"] = psnr(truth, fitted(truth, image))
