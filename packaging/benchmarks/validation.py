@@ -1,6 +1,6 @@
 """Score the shipped models on the fields that they were not trained on, beside a blur and BM3D.
 
-Usage: python validation.py DATA STED --out FOLDER [SET …]
+Usage: python validation.py DATA STED [SET …] --out FOLDER
 
 DATA holds fmd_confocal, fmd_mixed and w2s_widefield; STED is what sted-simulated/simulate.py wrote.
 Every method is scored by `bmz-ddpm evaluate` (repeat to resume); FOLDER/validation.csv holds a line
