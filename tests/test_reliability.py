@@ -295,7 +295,7 @@ def test_parts_of_a_batch_are_the_batch(pairs: list[Pair], tmp_path: Path) -> No
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """With gloo on the CPU: the same log to 1e-4, the same weights to 1e-3 of their unit size."""
+    """With gloo on the CPU: the same log to 1e-5, the same weights to 1e-5 (2e-7 measured)."""
     write_pairs(tmp_path / "pairs", "abcd")
     (tmp_path / "quick.toml").write_text(
         'size = "tiny"\nsteps = 4\nbatch_size = 2\npatch = 16\nvalidate_every = 2\n'
@@ -313,10 +313,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert done.stdout.split() == [f"run{count}/{n}.safetensors" for n in ("best", "final")]
     one, two = (load_tensors(tmp_path / f"run{n}" / "last.safetensors") for n in (1, 2))
     for alone, together in zip(one[1]["log"], two[1]["log"], strict=True):
-        assert together == pytest.approx(alone, rel=1e-4)
+        assert together == pytest.approx(alone, rel=1e-5)
     for name, value in one[0].items():
         if name.startswith("model/"):
-            torch.testing.assert_close(two[0][name], value, atol=1e-3, rtol=0)
+            torch.testing.assert_close(two[0][name], value, atol=1e-5, rtol=0)
 
 
 def test_compiling_is_asked_of_torch(
