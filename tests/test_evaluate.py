@@ -18,7 +18,8 @@ from test_sampler import gaussian_sampler
 
 from bmz_ddpm.data.pairs import Pair, find_pairs
 from bmz_ddpm.errors import ConfigError, DataError, MissingDependency
-from bmz_ddpm.evaluate.averaging import averaging_curve, fit_averaging
+from bmz_ddpm.evaluate.averaging import fit_averaging
+from bmz_ddpm.evaluate.averaging_curve import averaging_curve
 from bmz_ddpm.evaluate.images import distribution, image_names, peak_of
 from bmz_ddpm.evaluate.journal import Journal, fingerprint
 from bmz_ddpm.evaluate.methods import from_backend, from_baseline, from_folder, recording
@@ -391,7 +392,8 @@ def test_the_curve_of_samples_with_known_spread(pair_folder: Path, tmp_path: Pat
     assert fit.variance == pytest.approx(400, rel=0.05)
     with (tmp_path / "averaging.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["samples", "metric", "value"]
+    assert list(rows[0]) == ["image", "samples", "metric", "value"]
+    assert [r["image"] for r in rows if (r["samples"], r["metric"]) == ("1", "mse")] == list("abc")
     psnrs = [(int(r["samples"]), float(r["value"])) for r in rows if r["metric"] == "psnr"]
     assert [n for n, _ in psnrs] == [1, 2, 4, 8, 15] * 3
     assert [v for _, v in psnrs[:5]] == sorted(v for _, v in psnrs[:5])

@@ -159,7 +159,7 @@ def _model(
 ) -> tuple[Evaluation, Method | None]:
     from dataclasses import replace
 
-    from ..evaluate.averaging import COUNTS
+    from ..evaluate.averaging_curve import COUNTS
     from ..evaluate.journal import fingerprint
     from ..evaluate.methods import from_backend, recording
     from ..evaluate.run import Evaluation
@@ -208,7 +208,7 @@ def _run(
     curve: Method | None,
 ) -> None:
     from ..evaluate import run as runner
-    from ..evaluate.averaging import averaging_curve
+    from ..evaluate.averaging_curve import averaging_curve
     from ..evaluate.journal import REPORT, TABLE
 
     line = ProgressLine("image")

@@ -7,10 +7,10 @@ from html import escape
 from importlib.resources import files
 
 from .. import __version__
+from ..evaluate.statistics import FEWEST_FIELDS
 from . import page_tables
 from .panels import RAMP, Strip, data_uri
 from .pictures import Gallery, Picture
-from .significance import FEWEST_FIELDS
 from .table import Comparison
 from .words import averaging_lines, count, ranked, too_few, verdict
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from html import escape
 from itertools import groupby
 
+from ..evaluate.statistics import FEWEST_FIELDS
 from .drawing import colour
 from .evaluations import Evaluation
 from .measures import REMARKS
-from .significance import FEWEST_FIELDS
 from .table import Cell, Column, Comparison
 from .words import count, p_value
 

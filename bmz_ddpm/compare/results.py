@@ -9,9 +9,8 @@ from math import isfinite
 from typing import Any
 
 from .. import __version__
-from .averaging import overconfidence
+from ..evaluate.statistics import FEWEST_FIELDS
 from .pictures import Gallery
-from .significance import FEWEST_FIELDS
 from .table import Column, Comparison
 from .words import too_few, verdict
 
@@ -88,7 +87,7 @@ def to_json(comparison: Comparison, gallery: Gallery, files: list[str]) -> str:
                 "settings": e.about.settings,
                 "seconds_per_megapixel": e.about.seconds_per_megapixel,
                 "peak": e.about.peak,
-                "overconfidence": overconfidence(e.averaging.get("psnr", {})),
+                "overconfidence": e.law.overconfidence if e.law else None,
                 "notes": e.about.notes,
                 "failed": [f.model_dump() for f in e.about.failed],
             }

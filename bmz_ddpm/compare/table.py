@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError, DataError, did_you_mean
+from ..evaluate.statistics import Mood, Paired, mood_stars, paired_test
 from .evaluations import Evaluation, Items
 from .measures import MEASURES, Measure, measure_of
-from .significance import Mood, Paired, mood_stars, paired_test
 
 
 @dataclass
