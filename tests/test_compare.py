@@ -166,6 +166,28 @@ def test_measures_with_a_target_and_unknown_ones(tmp_path: Path) -> None:
     assert MEASURES["psnr"].title == "PSNR (dB) ↑"
 
 
+@pytest.mark.parametrize(("unit", "shown"), [("micrometre", "µm"), ("pixel", "pixels")])
+def test_the_resolution_has_a_unit(tmp_path: Path, unit: str, shown: str) -> None:
+    row = [("f", "1.tif", 0, "resolution", 0.3), ("f", "1.tif", 0, "mae", 1)]
+    names = ("a", "b")
+    folders = [str(write_metrics(tmp_path / n, n, row, resolution_unit=unit)) for n in names]
+    comparison = compare(*read_evaluations(folders))
+    assert column(comparison, "resolution").measure.title == f"Resolution ({shown})"
+    other = str(write_metrics(tmp_path / "c", "c", row))
+    mixed = compare(*read_evaluations([*folders, other]))
+    assert [c.measure.key for c in mixed.columns] == ["mae"]
+    assert mixed.notes == [
+        f"Resolution is left out, because its units differ: a {unit}, b {unit}, c unknown."
+    ]
+
+
+def test_nobody_wins_alone(tmp_path: Path) -> None:
+    comparison = table(tmp_path, {"ours": {"mae": [2], "crps": [1]}, "care": {"mae": [1]}})
+    assert column(comparison, "crps").best is None
+    assert verdict(comparison)[0] == "ours is not the best in: MAE (care 1.00, here 2.00)."
+    assert len(verdict(comparison)) == 2
+
+
 def test_numbers_are_printed_as_numbers() -> None:
     text = MEASURES["psnr"].text
     assert [text(v) for v in (-1.005, np.nan, np.inf, -np.inf)] == ["−1.00", "n/a", "∞", "−∞"]

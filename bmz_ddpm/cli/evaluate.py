@@ -98,9 +98,7 @@ def evaluate(
     notes = [] if peak else [f"peak {top:g}: the largest value of the clean images' pixel type"]
     aim = None
     if rescale:
-        scored = {pair.high for pair in found}
-        rest = images.find(SPLITS)
-        aim = distribution([p for p in rest if p.split != "test" and p.high not in scored])
+        aim = distribution(images.find(SPLITS), match_intensity)
         notes.append(
             f"predictions were brought linearly to mean {aim[0]:.4g} and standard deviation "
             f"{aim[1]:.4g}, those of the clean training images"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -58,6 +58,7 @@ class About(BaseModel):
     pairs: list[EvaluatedPair] = []
     seconds_per_megapixel: float | None = None
     peak: float | None = None
+    resolution_unit: Literal["micrometre", "pixel"] | None = None
     notes: list[str] = []
     failed: list[Failure] = []
 

@@ -16,7 +16,7 @@ from .words import too_few, verdict
 
 FORMAT = "bmz-ddpm comparison 1"
 HEADER = (
-    "method", "metric", "median", "images", "fields", "best", "against", "mood_p", "stars",
+    "method", "metric", "unit", "median", "images", "fields", "best", "against", "mood_p", "stars",
     "difference", "low", "high", "wilcoxon_p", "remark",
 )  # fmt: skip
 
@@ -38,6 +38,7 @@ def _entry(comparison: Comparison, column: Column, i: int) -> dict[str, Any]:
     return {
         "method": comparison.names[i],
         "metric": column.measure.key,
+        "unit": column.measure.unit,
         "median": cell.median if present else None,
         "images": len(column.items) if present else 0,
         "fields": fields if present else 0,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..data.images import read_image
 from ..data.pairs import Pair
+from ..data.planes import read_pair
 from ..errors import UserError
 from ..files import temporary_beside
 from .averaging import SQUARED_ERROR, Averaging, fit_averaging
@@ -43,7 +43,8 @@ def averaging_curve(
         Gives at least ``max(counts)`` samples.
     out : Path
         Where averaging.csv goes: image, samples, metric, value. Beside the measures it holds
-        mse, the mean squared error in squared counts.
+        mse, the mean squared error in squared counts; it lacks the resolution, whose ratio to
+        that of the clean image has no unit.
     peak : float
     crop : int
         Side of the central part, in pixels. Only the first plane of a stack is taken.
@@ -86,7 +87,7 @@ def averaging_curve(
 def _curve_of(
     name: str, pair: Pair, method: Method, peak: float, crop: int, counts: Sequence[int]
 ) -> tuple[list[tuple[int, str, str]], np.ndarray]:
-    low, high = (_middle(read_image(path), crop) for path in (pair.low, pair.high))
+    low, high = (_middle(image, crop) for image in read_pair(pair))
     samples = method(name, low, high).samples
     assert samples is not None  # the command sees to it
     assert len(samples) >= max(counts)
@@ -100,7 +101,7 @@ def _curve_of(
         groups = [np.clip(image, 0, peak) for image in groups]
         squares.append(np.mean([np.mean((image - truth) ** 2) for image in groups]))
         rows.append((count, SQUARED_ERROR, f"{squares[-1]:.8g}"))
-        scores = [similarity(truth, i, truth.ravel(), i.ravel(), peak, 1.0)[0] for i in groups]
+        scores = [similarity(truth, i, truth.ravel(), i.ravel(), peak, None)[0] for i in groups]
         for metric in FIDELITY:
             known = [v for s in scores if (v := s.get(metric)) is not None]
             if known and np.isfinite(np.mean(known)):
