@@ -117,6 +117,7 @@ def write_averaging(folder: Path, bias: float, variance: float) -> None:
     lines = ["samples,metric,value"]
     for n in (1, 2, 3, 5, 8, 10, 15):
         mse = bias + variance / n
+        lines.append(f"{n},mse,{mse!r}")
         lines.append(f"{n},psnr,{float(10 * np.log10(255**2 / mse))!r}")
         lines.append(f"{n},mae,{float(0.8 * mse**0.5)!r}")
     (folder / "averaging.csv").write_text("\n".join(lines) + "\n")

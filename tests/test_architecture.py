@@ -34,12 +34,7 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"environments.py"},
-    "scipy": {
-        "evaluate",
-        "data/synthetic.py",
-        "prepare/similarity.py",
-        "compare/significance.py",
-    },
+    "scipy": {"evaluate", "data/synthetic.py", "prepare/similarity.py"},
     "skimage": {"evaluate/prediction.py"},
     "torchmetrics": {"evaluate"},
     "microssim": {"evaluate/perceptual.py"},

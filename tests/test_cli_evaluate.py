@@ -90,6 +90,58 @@ def test_the_test_split_of_a_table_and_a_broken_prediction(place: Path) -> None:
     assert not (place / "theirs_scores" / "predictions").exists()
 
 
+def test_a_baseline_is_rescaled_to_the_clean_training_images(place: Path) -> None:
+    """Baselines are restored, then scored, from one table with rows to train and to validate."""
+    lines = ["low,high,fov,split"]
+    splits = {"a": "train", "b": "val", "c": "train"}
+    lines += [f"low/{n}.tif,high/{n}.tif,{n},{s}" for n, s in splits.items()]
+    (place / "both.csv").write_text("\n".join(lines))
+    table = ("both.csv", "--root", "pairs")
+    assert run(place, "baseline", *table, "--method", "gaussian", "--out", "blur").exit_code == 0
+    done = run(
+        place, "evaluate", *table, "--predictions", "blur/predictions", "--rescale",
+        "--name", "blur", "--out", "blur_scores",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    clean = [tifffile.imread(place / "pairs" / "high" / f"{n}.tif") for n in "ac"]
+    scored = tifffile.imread(place / "blur_scores" / "predictions" / "b.tif")
+    assert scored.mean() == pytest.approx(np.mean(clean), rel=1e-5)
+    assert scored.std() == pytest.approx(np.std(clean), rel=1e-5)
+
+
+def test_compare_reads_what_evaluate_wrote(place: Path) -> None:
+    """Every median of the report is that of metrics.csv; nothing else is in it."""
+    for kind in ("raw", "gaussian"):
+        done = run(
+            place, "evaluate", "pairs", "--baseline", kind, "--split", "all", "--out", kind
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+    done = run(place, "compare", "gaussian", "raw", "--out", "report", "--pictures", 1)
+    assert done.exit_code == 0, done.stderr
+    expected: dict[tuple[str, str], list[float]] = {}
+    for kind in ("raw", "gaussian"):
+        with (place / kind / "metrics.csv").open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["value"]:
+                    key = (row["method"], row["metric"])
+                    expected.setdefault(key, []).append(float(row["value"]))
+    content = json.loads((place / "report" / "results.json").read_text())
+    found = {(r["method"], r["metric"]): r for r in content["results"]}
+    assert {key: r["median"] for key, r in found.items()} == {
+        key: np.median(values) for key, values in expected.items()
+    }
+    assert {r["images"] for r in found.values()} == {r["fields"] for r in found.values()} == {3}
+    mean = np.mean(expected["raw", "mae"]) - np.mean(expected["gaussian", "mae"])
+    assert found["raw", "mae"]["difference"] == pytest.approx(mean)
+    assert found["raw", "resolution"]["unit"] == "pixels"
+    page = (place / "report" / "report.html").read_text()
+    assert 'Resolution <span class="unit">(pixels)</span>' in page
+    assert "<li>gaussian, raw: peak 65535: the largest value of" in page
+    assert "<td>baseline raw, split all</td>" in page
+    assert page.count("<img") > 4
+    assert "is not shown" not in page
+
+
 def test_one_source_is_needed(place: Path) -> None:
     for given in ((), ("--baseline", "raw", "--model", "run/best.safetensors")):
         error = mistake(place, "evaluate", "pairs", *given)

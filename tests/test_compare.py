@@ -12,12 +12,10 @@ import pytest
 from evaluations import COLUMNS, write_metrics
 from scipy.stats import median_test, wilcoxon
 
-from bmz_ddpm.compare.averaging import overconfidence
 from bmz_ddpm.compare.choice import choose
 from bmz_ddpm.compare.evaluations import read_evaluations
 from bmz_ddpm.compare.measures import MEASURES, measure_of
 from bmz_ddpm.compare.results import to_csv
-from bmz_ddpm.compare.significance import mood_stars, paired_test
 from bmz_ddpm.compare.table import Column, Comparison, compare
 from bmz_ddpm.compare.words import averaging_lines, verdict
 from bmz_ddpm.errors import ConfigError, DataError
@@ -90,37 +88,6 @@ def test_statistics_are_those_of_scipy(tmp_path: Path, against: str | None) -> N
             assert cell.paired.difference == pytest.approx(np.mean(means))
 
 
-@pytest.mark.parametrize(
-    ("shift", "stars"), [(0.0, ""), (0.3, "*"), (0.36, "**"), (0.9, "***")], ids=str
-)
-def test_stars_stand_for_the_papers_limits(shift: float, stars: str) -> None:
-    a = np.linspace(0, 1, 40)
-    p = median_test(a, a + shift).pvalue
-    assert stars == ("***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else "")
-    assert mood_stars(a, a + shift) == (p, stars)
-
-
-def test_mood_of_equal_values_is_no_difference() -> None:
-    assert mood_stars(np.ones(5), np.ones(5)) == (1.0, "")
-    assert mood_stars(np.full(3, np.inf), np.full(3, np.inf)) == (1.0, "")
-
-
-def test_paired_interval_covers_the_true_difference() -> None:
-    """Images of one field share its luck; the interval must not take them as independent."""
-    rng, hits, widths = np.random.default_rng(0), 0, []
-    fields = np.repeat(np.arange(12), 20)
-    for seed in range(60):
-        luck = rng.normal(size=12)[fields]
-        each = 0.7 + luck + 0.1 * rng.normal(size=240)
-        found = paired_test(each, np.zeros(240), fields, seed)
-        assert found.low is not None
-        assert found.high is not None
-        hits += found.low <= 0.7 <= found.high
-        widths.append(found.high - found.low)
-    assert 0.8 <= hits / 60 <= 1
-    assert np.mean(widths) == pytest.approx(2 * 1.96 / 12**0.5, rel=0.25)
-
-
 def test_too_few_fields_give_no_p_value(tmp_path: Path) -> None:
     fields = np.arange(IMAGES) % 3
     folders = [write_metrics(tmp_path / n, n, rows(v, fields)) for n, v in VALUES.items()]
@@ -130,14 +97,6 @@ def test_too_few_fields_give_no_p_value(tmp_path: Path) -> None:
     assert (paired.fields, paired.low, paired.high, paired.p) == (3, None, None, None)
     assert "too few fields (3; at least 6 needed)" in verdict(comparison)[-1]
     assert to_csv(comparison).count("too few fields (3; at least 6 needed)") == 4
-
-
-def test_equal_and_infinite_results_give_no_nonsense() -> None:
-    fields = np.arange(8)
-    same = paired_test(np.ones(8), np.ones(8), fields)
-    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
-    endless = paired_test(np.full(8, np.inf), np.ones(8), fields)
-    assert (endless.difference, endless.p) == (np.inf, None)
 
 
 def test_verdict_says_plainly_where_the_first_method_loses(tmp_path: Path) -> None:
@@ -207,6 +166,28 @@ def test_measures_with_a_target_and_unknown_ones(tmp_path: Path) -> None:
     assert MEASURES["psnr"].title == "PSNR (dB) ↑"
 
 
+@pytest.mark.parametrize(("unit", "shown"), [("micrometre", "µm"), ("pixel", "pixels")])
+def test_the_resolution_has_a_unit(tmp_path: Path, unit: str, shown: str) -> None:
+    row = [("f", "1.tif", 0, "resolution", 0.3), ("f", "1.tif", 0, "mae", 1)]
+    names = ("a", "b")
+    folders = [str(write_metrics(tmp_path / n, n, row, resolution_unit=unit)) for n in names]
+    comparison = compare(*read_evaluations(folders))
+    assert column(comparison, "resolution").measure.title == f"Resolution ({shown})"
+    other = str(write_metrics(tmp_path / "c", "c", row))
+    mixed = compare(*read_evaluations([*folders, other]))
+    assert [c.measure.key for c in mixed.columns] == ["mae"]
+    assert mixed.notes == [
+        f"Resolution is left out, because its units differ: a {unit}, b {unit}, c unknown."
+    ]
+
+
+def test_nobody_wins_alone(tmp_path: Path) -> None:
+    comparison = table(tmp_path, {"ours": {"mae": [2], "crps": [1]}, "care": {"mae": [1]}})
+    assert column(comparison, "crps").best is None
+    assert verdict(comparison)[0] == "ours is not the best in: MAE (care 1.00, here 2.00)."
+    assert len(verdict(comparison)) == 2
+
+
 def test_numbers_are_printed_as_numbers() -> None:
     text = MEASURES["psnr"].text
     assert [text(v) for v in (-1.005, np.nan, np.inf, -np.inf)] == ["−1.00", "n/a", "∞", "−∞"]
@@ -222,26 +203,14 @@ def test_images_are_chosen_by_rank(tmp_path: Path) -> None:
     assert len({c.item for c in choose(comparison, 9)}) == 5
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.59, 1.0, 1.6])
-def test_overconfidence_is_exact_for_exact_curves(ratio: float) -> None:
-    curve = {n: [-10 * np.log10(4.0 * (1 + ratio**2 / n))] for n in (1, 2, 5, 15)}
-    assert overconfidence(curve) == pytest.approx(1 / ratio)
-
-
-@pytest.mark.parametrize(
-    ("decibels", "factor"), [(1.20, 1 / 0.59), (1.78, 1 / 0.75), (0.35, 1 / 0.30), (2.00, 1 / 0.81)]
-)
-def test_overconfidence_of_the_papers_four_data_sets(decibels: float, factor: float) -> None:
-    """DDPM against DDPM-avg in its Tables 2 to 5, 15 samples."""
-    assert overconfidence({1: [30.0], 15: [30.0 + decibels]}) == pytest.approx(factor, rel=0.02)
-
-
 def test_averaging_in_words(tmp_path: Path) -> None:
+    """The errors are means over images: 100 of one sample is 150 and 50."""
     folders = {}
     for name, values in {
-        "sure": "1,psnr,30\n15,psnr,31.2", "fine": "1,psnr,30\n15,psnr,32.73",
-        "wide": "1,psnr,30\n15,psnr,36", "idle": "1,psnr,30\n15,psnr,29.9",
-        "none": "4,psnr,30\n8,psnr,\n8,psnr,nan",
+        "sure": "1,mse,150\n1,mse,50\n15,mse,75.86", "fine": "1,mse,2\n15,mse,1.0667",
+        "wide": "1,mse,100\n15,mse,25.12", "idle": "1,mse,100\n15,mse,102.33",
+        "none": "4,mse,30\n8,mse,\n8,mse,nan", "zero": "1,mse,1\n2,mse,0",
+        "other": "1,psnr,30\n15,psnr,31",
     }.items():  # fmt: skip
         folders[name] = write_metrics(tmp_path / name, name, rows(VALUES["ours"]))
         (folders[name] / "averaging.csv").write_text(f"samples,metric,value\n{values}\n")

@@ -405,7 +405,16 @@ def test_images_that_cannot_be_shown(tmp_path: Path, change: dict[str, str], exp
 def test_notes_failures_and_settings_are_on_the_page(tmp_path: Path) -> None:
     failed = [{"image": f"<{i}>", "reason": "too small"} for i in range(7)]
     about = {"failed": failed, "notes": ["LPIPS: weights are missing"], "peak": 255.0}
-    about |= {"model": {"name": "net", "sha256": "0123456789abcdef"}, "settings": {"steps": 4}}
+    about |= {
+        "model": {"name": "net", "sha256": "0123456789abcdef"},
+        "settings": {
+            "steps": 4,
+            "tile": None,
+            "align": True,
+            "mirror": False,
+            "rescale": [1.25, 3],
+        },
+    }
     row = ("f", "i.tif", 0, "mae", 1)
     a = write_metrics(tmp_path / "a", "a", [row, ("f", "j.tif", 0, "mae", 3)], **about)
     b = write_metrics(tmp_path / "b", "b", [row])
@@ -419,8 +428,8 @@ def test_notes_failures_and_settings_are_on_the_page(tmp_path: Path) -> None:
     assert "a: 7 images failed: &lt;0&gt; (too small); " in text
     assert "&lt;4&gt; (too small) and 2 more.</li>" in text
     assert (
-        "<td>net, sha256 0123456789ab…</td><td>steps 4</td><td>not measured</td><td>255</td>"
-        in text
+        "<td>net, sha256 0123456789ab…</td><td>steps 4, align, rescale 1.25 ± 3</td>"
+        "<td>not measured</td><td>255</td>" in text
     )
     assert "<td>no model</td><td>none</td><td>not measured</td><td>unknown</td>" in text
     assert "Instead of p-values: too few fields (1; at least 6 needed)." in text

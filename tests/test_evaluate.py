@@ -6,6 +6,7 @@ import csv
 import gc
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from test_sampler import gaussian_sampler
 
 from bmz_ddpm.data.pairs import Pair, find_pairs
 from bmz_ddpm.errors import ConfigError, DataError, MissingDependency
-from bmz_ddpm.evaluate.averaging import averaging_curve, fit_averaging
+from bmz_ddpm.evaluate.averaging import fit_averaging
+from bmz_ddpm.evaluate.averaging_curve import averaging_curve
 from bmz_ddpm.evaluate.images import distribution, image_names, peak_of
 from bmz_ddpm.evaluate.journal import Journal, fingerprint
 from bmz_ddpm.evaluate.methods import from_backend, from_baseline, from_folder, recording
@@ -217,7 +219,8 @@ def test_rescaling_and_alignment_undo_what_was_done(tmp_path: Path) -> None:
     pairs = find_pairs(tmp_path, splits=ALL)
     evaluation = Evaluation("p", from_folder(tmp_path / "p"), None, {})
     plain = Scoring(255.0, keep_images=False)
-    both = Scoring(255.0, align=True, rescale=distribution(pairs))
+    training = [replace(pair, split="train") for pair in pairs]
+    both = Scoring(255.0, align=True, rescale=distribution(training))
     evaluate(pairs, evaluation, plain, tmp_path / "plain")
     evaluate(pairs, evaluation, both, tmp_path / "both")
     before, after = (medians(tmp_path / n / "metrics.csv") for n in ("plain", "both"))
@@ -278,8 +281,37 @@ def test_the_peak_is_that_of_the_pixel_type(tmp_path: Path, kind: str, peak: int
 
 
 def test_no_training_images_to_rescale_to() -> None:
-    with pytest.raises(ConfigError, match="--rescale: no pair is left for training"):
-        distribution([])
+    with pytest.raises(ConfigError, match="--rescale: no pair is for training"):
+        distribution([Pair(Path("a.tif"), Path("b.tif"), "f", "val")])
+
+
+def test_only_valid_pixels_of_training_images_decide_the_rescaling(tmp_path: Path) -> None:
+    clean, mask = np.full((40, 40), 9, np.uint8), np.ones((40, 40), np.uint8)
+    clean[:, 20:], clean[:, 30:], mask[:, 30:] = 5, 255, 0
+    for name, values in (("clean", clean), ("mask", mask), ("other", clean * 0)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+    paths = [tmp_path / f"{name}.tif" for name in ("clean", "clean", "other", "mask")]
+    pairs = [
+        Pair(paths[0], paths[1], "f", "train", mask=paths[3]),
+        Pair(paths[0], paths[2], "g", "val"),
+    ]
+    share = 2 / 3  # 20 columns of 9, 10 of 5
+    assert distribution(pairs) == pytest.approx((5 + 4 * share, 4 * (share * (1 - share)) ** 0.5))
+
+
+def test_a_pair_is_read_with_its_axes_channels_and_pixel_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    both = rng.integers(0, 200, (2, 40, 44)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "both.tif", both)
+    path = tmp_path / "both.tif"
+    pair = Pair(path, path, "f", axes="cyx", low_channel="1", high_channel="2",
+                pixel_size=(0.1, 0.1))  # fmt: skip
+    assert evaluate([pair], raw(), Scoring(255.0), tmp_path / "out") == []
+    rows = table(tmp_path / "out")
+    difference = both[0].astype(float) - both[1]
+    assert float(rows["both", 0, "mae"]) == pytest.approx(np.abs(difference).mean(), rel=1e-6)
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["resolution_unit"] == "micrometre"
 
 
 def test_float_images_have_no_peak(tmp_path: Path) -> None:
@@ -391,7 +423,8 @@ def test_the_curve_of_samples_with_known_spread(pair_folder: Path, tmp_path: Pat
     assert fit.variance == pytest.approx(400, rel=0.05)
     with (tmp_path / "averaging.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["samples", "metric", "value"]
+    assert list(rows[0]) == ["image", "samples", "metric", "value"]
+    assert [r["image"] for r in rows if (r["samples"], r["metric"]) == ("1", "mse")] == list("abc")
     psnrs = [(int(r["samples"]), float(r["value"])) for r in rows if r["metric"] == "psnr"]
     assert [n for n, _ in psnrs] == [1, 2, 4, 8, 15] * 3
     assert [v for _, v in psnrs[:5]] == sorted(v for _, v in psnrs[:5])

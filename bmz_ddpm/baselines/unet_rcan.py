@@ -14,13 +14,16 @@ groups of 8 blocks, kernel 3, dropout 0.2, Adam with 1e-4, batch 1, patch 256; t
 falls to a fifth where 5 validations in a row were no better. The loss is the root of the squared
 error averaged over an image, plus 0.05 times that of its Laplacian.
 
+Where the paper is silent, the authors' published default settings were followed (loss, attention on
+the skip connections, refinement of the U-Net's image joined with the noisy one, two outputs, 1 × 1
+shortcuts, LeakyReLU 0.3); the text of this module is our own.
+
 What was chosen here:
 
-- Both images, the U-Net's and the refined one, are compared with the truth, with equal weight: the
-  U-Net is to predict an image, too.
+- Both images, the U-Net's and the refined one, are compared with the truth, with equal weight.
 - A validation comes after every twentieth of the training, whatever the number of images; the
   authors validate after each pass over them.
-- Weights start as PyTorch draws them; kernel 1 for the shortcuts of the residual blocks.
+- Weights start as PyTorch draws them.
 - Images are scaled to [0, 1] with constants of the whole training set.
 """
 

@@ -98,9 +98,7 @@ def evaluate(
     notes = [] if peak else [f"peak {top:g}: the largest value of the clean images' pixel type"]
     aim = None
     if rescale:
-        scored = {pair.high for pair in found}
-        rest = images.find(SPLITS)
-        aim = distribution([p for p in rest if p.split != "test" and p.high not in scored])
+        aim = distribution(images.find(SPLITS), match_intensity)
         notes.append(
             f"predictions were brought linearly to mean {aim[0]:.4g} and standard deviation "
             f"{aim[1]:.4g}, those of the clean training images"
@@ -159,7 +157,7 @@ def _model(
 ) -> tuple[Evaluation, Method | None]:
     from dataclasses import replace
 
-    from ..evaluate.averaging import COUNTS
+    from ..evaluate.averaging_curve import COUNTS
     from ..evaluate.journal import fingerprint
     from ..evaluate.methods import from_backend, recording
     from ..evaluate.run import Evaluation
@@ -208,7 +206,7 @@ def _run(
     curve: Method | None,
 ) -> None:
     from ..evaluate import run as runner
-    from ..evaluate.averaging import averaging_curve
+    from ..evaluate.averaging_curve import averaging_curve
     from ..evaluate.journal import REPORT, TABLE
 
     line = ProgressLine("image")

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from ..errors import DataError
+from ..evaluate.averaging import SQUARED_ERROR, Averaging, fit_averaging
+from ..evaluate.journal import FORMAT, REPORT, TABLE
+from ..evaluate.results import COLUMNS
 
-FORMAT = "bmz-ddpm evaluation 1"
-COLUMNS = ("method", "field", "image", "plane", "metric", "value")
 AGAIN = "repeat bmz-ddpm evaluate"
 
 
@@ -56,6 +58,7 @@ class About(BaseModel):
     pairs: list[EvaluatedPair] = []
     seconds_per_megapixel: float | None = None
     peak: float | None = None
+    resolution_unit: Literal["micrometre", "pixel"] | None = None
     notes: list[str] = []
     failed: list[Failure] = []
 
@@ -119,6 +122,16 @@ class Evaluation:
     seen: set[int] = field(default_factory=set)
     averaging: dict[str, dict[int, list[float]]] = field(default_factory=dict)
 
+    @property
+    def law(self) -> Averaging | None:
+        """Return what averaging gains; None for fewer than two numbers of samples."""
+        curve = self.averaging.get(SQUARED_ERROR, {})
+        counts = sorted(curve)
+        errors = [fmean(curve[n]) for n in counts]
+        if len(counts) < 2 or min(errors) <= 0:
+            return None
+        return fit_averaging(counts, errors)
+
 
 def read_evaluations(arguments: list[str]) -> tuple[list[Evaluation], Items]:
     """Read evaluations, the first of them being one's own method.
@@ -156,11 +169,11 @@ def _read(argument: str, items: Items) -> Evaluation:
         raise DataError(
             f"{folder}: is no folder, expected what bmz-ddpm evaluate wrote", "check the path"
         )
-    about = _about(folder / "evaluation.json")
+    about = _about(folder / REPORT)
     evaluation = Evaluation(_printable(name or about.method), folder, about)
     if not evaluation.name:
         raise DataError(f"{folder}: its method has no name", f"name it: 'NAME={folder}'")
-    _read_metrics(folder / "metrics.csv", evaluation, items)
+    _read_metrics(folder / TABLE, evaluation, items)
     if (folder / "averaging.csv").exists():
         _read_averaging(folder / "averaging.csv", evaluation)
     return evaluation

@@ -7,10 +7,10 @@ from html import escape
 from importlib.resources import files
 
 from .. import __version__
+from ..evaluate.statistics import FEWEST_FIELDS
 from . import page_tables
 from .panels import RAMP, Strip, data_uri
 from .pictures import Gallery, Picture
-from .significance import FEWEST_FIELDS
 from .table import Comparison
 from .words import averaging_lines, count, ranked, too_few, verdict
 
@@ -195,9 +195,12 @@ def _calibration(charts: Charts) -> list[str]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    lines = list(comparison.notes)
+    lines, said = list(comparison.notes), dict[str, list[str]]()
     for evaluation in comparison.evaluations:
-        lines += [f"{evaluation.name}: {note}" for note in evaluation.about.notes]
+        for note in evaluation.about.notes:
+            said.setdefault(note, []).append(evaluation.name)
+    lines += [f"{', '.join(names)}: {note}" for note, names in said.items()]
+    for evaluation in comparison.evaluations:
         failed = evaluation.about.failed
         shown = "; ".join(f"{f.image} ({f.reason})" for f in failed[:5])
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from html import escape
 from itertools import groupby
 
+from ..evaluate.statistics import FEWEST_FIELDS
 from .drawing import colour
 from .evaluations import Evaluation
 from .measures import REMARKS
-from .significance import FEWEST_FIELDS
 from .table import Cell, Column, Comparison
 from .words import count, p_value
 
@@ -125,6 +125,17 @@ def _supported(column: Column, cell: Cell) -> str:
     )
 
 
+def _setting(item: tuple[str, object]) -> str:
+    """Return "steps 4"; only the name of what was switched on, nothing for what was not."""
+    name, value = item
+    name = name.replace("_", " ")
+    if value is None or isinstance(value, bool):
+        return name if value else ""
+    if isinstance(value, list):
+        value = " ± ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+    return f"{name} {value}"
+
+
 def settings(evaluations: list[Evaluation]) -> list[str]:
     """Return how each result was made."""
     rows = []
@@ -134,7 +145,7 @@ def settings(evaluations: list[Evaluation]) -> list[str]:
         sha = about.model.sha256 if about.model else None
         if sha:
             model += f", sha256 {sha[:12]}…"
-        used = ", ".join(f"{k} {v}" for k, v in about.settings.items() if v is not None) or "none"
+        used = ", ".join(filter(None, map(_setting, about.settings.items()))) or "none"
         cost = about.seconds_per_megapixel
         speed = "not measured" if cost is None else f"{cost:.3g} s"
         peak = "unknown" if about.peak is None else f"{about.peak:g}"

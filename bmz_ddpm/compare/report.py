@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
+from ..evaluate.averaging import SQUARED_ERROR
 from . import charts as draw
 from .calibration import calibration_curve
 from .drawing import drawing, inline, require_matplotlib, to_svg
@@ -107,6 +108,7 @@ def _draw(
         said = "Distribution of this measure for every method"
         charts.distributions.append(keep(f"distribution-{label}", figure, said))
     keys = dict.fromkeys(key for e in comparison.evaluations for key in e.averaging)
+    keys.pop(SQUARED_ERROR, None)  # shown as PSNR
     for k, key in enumerate(keys):
         curves = [
             (i, e.name, e.averaging[key])

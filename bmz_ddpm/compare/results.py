@@ -9,15 +9,14 @@ from math import isfinite
 from typing import Any
 
 from .. import __version__
-from .averaging import overconfidence
+from ..evaluate.statistics import FEWEST_FIELDS
 from .pictures import Gallery
-from .significance import FEWEST_FIELDS
 from .table import Column, Comparison
 from .words import too_few, verdict
 
 FORMAT = "bmz-ddpm comparison 1"
 HEADER = (
-    "method", "metric", "median", "images", "fields", "best", "against", "mood_p", "stars",
+    "method", "metric", "unit", "median", "images", "fields", "best", "against", "mood_p", "stars",
     "difference", "low", "high", "wilcoxon_p", "remark",
 )  # fmt: skip
 
@@ -39,6 +38,7 @@ def _entry(comparison: Comparison, column: Column, i: int) -> dict[str, Any]:
     return {
         "method": comparison.names[i],
         "metric": column.measure.key,
+        "unit": column.measure.unit,
         "median": cell.median if present else None,
         "images": len(column.items) if present else 0,
         "fields": fields if present else 0,
@@ -88,7 +88,7 @@ def to_json(comparison: Comparison, gallery: Gallery, files: list[str]) -> str:
                 "settings": e.about.settings,
                 "seconds_per_megapixel": e.about.seconds_per_megapixel,
                 "peak": e.about.peak,
-                "overconfidence": overconfidence(e.averaging.get("psnr", {})),
+                "overconfidence": e.law.overconfidence if e.law else None,
                 "notes": e.about.notes,
                 "failed": [f.model_dump() for f in e.about.failed],
             }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError, DataError, did_you_mean
+from ..evaluate.statistics import Mood, Paired, mood_stars, paired_test
 from .evaluations import Evaluation, Items
 from .measures import MEASURES, Measure, measure_of
-from .significance import Mood, Paired, mood_stars, paired_test
 
 
 @dataclass
@@ -121,7 +121,10 @@ def compare(
     columns = []
     keys = {key for e in evaluations for key in e.values}
     for key in [*(k for k in MEASURES if k in keys), *sorted(keys - set(MEASURES))]:
-        column = _column(measure_of(key), evaluations, common, codes)
+        measure = _measure(key, evaluations, notes)
+        if measure is None:
+            continue
+        column = _column(measure, evaluations, common, codes)
         fewer = len(common) - len(column.items)
         if not column.present:
             continue
@@ -157,6 +160,24 @@ def _gaps(evaluations: list[Evaluation], total: int, common: int) -> list[str]:
     ]
 
 
+def _measure(key: str, evaluations: list[Evaluation], notes: list[str]) -> Measure | None:
+    """Return a measure with its unit; None for resolutions in different units."""
+    if key != "resolution":
+        return measure_of(key)
+    units = {
+        e.name: e.about.resolution_unit
+        for e in evaluations
+        if not np.isnan(e.values.get(key, [np.nan])).all()
+    }
+    if len(set(units.values())) > 1:
+        said = ", ".join(f"{name} {unit or 'unknown'}" for name, unit in units.items())
+        notes.append(f"Resolution is left out, because its units differ: {said}.")
+        return None
+    unit = next(iter(units.values()), None)
+    short = {"micrometre": "µm", "pixel": "pixels", None: ""}[unit]
+    return measure_of(key)._replace(unit=short)
+
+
 def _column(
     measure: Measure, evaluations: list[Evaluation], common: np.ndarray, codes: np.ndarray
 ) -> Column:
@@ -176,7 +197,7 @@ def _column(
 
 def _judge(column: Column, against: int | None, seed: int) -> None:
     badness = column.measure.badness(np.array([cell.median for cell in column.cells]))
-    if not np.isnan(badness).all():
+    if len(column.present) > 1 and not np.isnan(badness).all():  # nobody wins alone
         column.best = int(np.nanargmin(badness))
         winner = column.measure.text(column.cells[column.best].median)
         for cell in column.cells:  # what looks equal in the table is equally good

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .averaging import gain, overconfidence
-from .significance import FEWEST_FIELDS
+from ..evaluate.averaging import SQUARED_ERROR
+from ..evaluate.statistics import FEWEST_FIELDS
 from .table import Column, Comparison
 
 
@@ -73,12 +73,11 @@ def averaging_lines(comparison: Comparison) -> list[str]:
     """Say what averaging gains, and what that means for the std maps."""
     lines = []
     for evaluation in comparison.evaluations:
-        curve = evaluation.averaging.get("psnr", {})
-        factor = overconfidence(curve)
-        if factor != factor:
+        if evaluation.law is None:
             continue
-        first, last, decibels = gain(curve)
-        gained = f"{decibels:.2f}".replace("-", "−")
+        factor, counts = evaluation.law.overconfidence, evaluation.averaging[SQUARED_ERROR]
+        first, last = min(counts), max(counts)
+        gained = f"{evaluation.law.gain_db:.2f}".replace("-", "−")
         start = (
             f"{evaluation.name}: averaging {last} instead of {count(first, 'sample')} gains "
             f"{gained} dB, "

@@ -60,22 +60,33 @@ def image_names(pairs: Sequence[Pair]) -> list[str]:
     return names
 
 
-def distribution(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """Return mean and standard deviation of all clean pixels of some pairs, image by image.
+def distribution(pairs: Sequence[Pair], match: bool = False) -> tuple[float, float]:
+    """Return mean and standard deviation of the clean pixels of the pairs for training.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Those for validation and test are passed over, and so are masked pixels.
+    match : bool
+        Bring each clean image to the intensities of its noisy one first.
 
     Raises
     ------
     ConfigError
         If there are none.
     """
-    if not pairs:
+    training = [pair for pair in pairs if pair.split == "train"]
+    if not training:
         raise ConfigError(
-            "--rescale: no pair is left for training, it needs the clean training images",
-            "score with --split val or test, from the table that the training used",
+            "--rescale: no pair is for training, it needs the clean training images",
+            "give the table that the training used, with its rows for training",
         )
     count, total, square = 0, 0.0, 0.0
-    for pair in pairs:
-        values = load_planes(pair).high.astype(np.float64)
+    for pair in training:
+        _, high, mask = load_planes(pair, match)
+        values = high.astype(np.float64)
+        if mask is not None:
+            values = values[np.broadcast_to(mask, high.shape)]
         count += values.size
         total += float(values.sum())
         square += float((values**2).sum())

@@ -46,9 +46,13 @@ def resolution(
     pixel_size : float
         The result has its unit; with 1 it is in pixels.
     rule : "highest" or "geometric"
-        "highest" takes the peak at the highest frequency (the paper's eq. 13), "geometric" the
-        one with the largest product of frequency and height, which is steadier where noise makes
-        small peaks near Nyquist's frequency.
+        Each high-pass filter gives a curve and its peak; the rule picks one of the peaks, and 2
+        pixels divided by its frequency (a share of Nyquist's) is the resolution.
+        "highest" takes the peak at the highest frequency: the paper's eq. 13, which
+        ``bmz-ddpm evaluate`` and all its tables use. "geometric" takes the peak with the largest
+        product of frequency and height (so the largest geometric mean of the two): it is
+        steadier where noise makes small peaks near Nyquist's frequency. No command uses it;
+        call this function where you want it.
     filters : int
         Number of high-pass filters.
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..data.images import read_image, write_tiff
+from ..data.images import write_tiff
 from ..data.pairs import Pair
-from ..data.planes import load_planes
+from ..data.planes import load_planes, read_pair
 from ..errors import ConfigError, DataError, MissingDependency, UserError
 from .images import image_names
 from .journal import FORMAT, JOURNAL, REPORT, TABLE, Journal, write_report
@@ -71,6 +71,9 @@ class Evaluation:
     settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
+
+#: Stand in evaluation.json beside the settings, or change no number.
+_ELSEWHERE = {"method", "model_sha256", "peak", "resolution_unit", "images"}
 
 #: Called before every image with (image number, images in all, name), and after a failed one
 #: with what was wrong.
@@ -143,13 +146,13 @@ def evaluate(
 
 
 def _unit(pair: Pair) -> str:
-    return "micrometre" if "pixel_size" in read_image(pair.high).attrs else "pixel"
+    return "micrometre" if "pixel_size" in read_pair(pair)[1].attrs else "pixel"
 
 
 def _score_pair(
     name: str, pair: Pair, evaluation: Evaluation, scoring: Scoring, out: Path, unit: str
 ) -> dict[str, Any]:
-    low, high = read_image(pair.low), read_image(pair.high)
+    low, high = read_pair(pair)
     planes = load_planes(pair, scoring.match_intensity)
     truth = planes.high.reshape(-1, *planes.high.shape[2:])  # (P, Y, X)
     start = time.monotonic()
@@ -257,13 +260,15 @@ def _report(
     tail = {
         "seconds_per_megapixel": seconds / megapixels if ran else None,
         "peak": settings["peak"],
+        "resolution_unit": settings["resolution_unit"],
         "notes": notes,
         "failed": failed,
         **extra,
     }
     shown = ("image", "field", "low", "high", "prediction", "std", "entropy", "shift")
     pairs = ({name: record[name] for name in shown} for record in journal.records())
-    write_report(out / REPORT, head | {"settings": settings}, pairs, tail)
+    decided = {k: v for k, v in settings.items() if k not in _ELSEWHERE}
+    write_report(out / REPORT, head | {"settings": decided}, pairs, tail)
 
 
 def _micrometres(image: xr.DataArray) -> float | None:
