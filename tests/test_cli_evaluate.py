@@ -158,4 +158,4 @@ def test_the_curve_needs_a_checkpoint(place: Path) -> None:
 def test_nothing_is_marked_test(place: Path) -> None:
     error = mistake(place, "evaluate", "pairs", "--baseline", "raw", "--split", "test")
     assert isinstance(error, DataError)
-    assert "no image is for test" in error.problem
+    assert "no image is for the test" in error.problem

@@ -385,7 +385,7 @@ def test_the_result_can_be_trained_on(prepared: tuple[Path, Prepared]) -> None:
     split = {p.fov: p.split for p in find_pairs(folder / "raw") if p.fov != "wrong"}
     assert {p.fov: p.split for p in pairs} == split
     source = PatchSource(pairs, 32, AugmentConfig(), seed=0)
-    assert source.batch(0, 2)[0].shape == (2, 1, 32, 32)
+    assert source.batch(0, 2).cond.shape == (2, 1, 32, 32)
 
 
 def test_the_report_names_every_pair(prepared: tuple[Path, Prepared]) -> None:

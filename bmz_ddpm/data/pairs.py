@@ -90,17 +90,22 @@ def find_pairs(
     changed = {name: value for name, value in given.items() if value}
     size = dataset.pixel_size if dataset else None
     pairs = [replace(p, **changed, pixel_size=size) for p in pairs]  # type: ignore[arg-type]
-    whole = set(SPLITS) <= set(splits)
     if split_file is not None:
         pairs = split_by_file(pairs, split_file)
     elif dataset is not None and not any(p.split for p in pairs):
         pairs = dataset.divide(source, pairs)
-    elif not all(p.split for p in pairs) and not (whole and len({p.fov for p in pairs}) < 2):
+    elif not all(p.split for p in pairs) and not _may_stay(pairs, splits):
         undecided = [p for p in pairs if not p.split]
         decided = dict(zip(undecided, split_one_in_ten(source, undecided), strict=True))
         pairs = [decided.get(p, p) for p in pairs]
     refuse_leaks(source, pairs)
-    return pairs if whole else _kept(source, pairs, splits)
+    return pairs if set(SPLITS) <= set(splits) else _kept(source, pairs, splits)
+
+
+def _may_stay(pairs: list[Pair], splits: Collection[str]) -> bool:
+    """Whether nobody asks which of the undecided pairs are for training, which for validation."""
+    whole = set(SPLITS) <= set(splits)
+    return set(splits) == {"test"} or (whole and len({p.fov for p in pairs}) < 2)
 
 
 def _read(
