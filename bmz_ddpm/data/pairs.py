@@ -105,7 +105,8 @@ def find_pairs(
 def _may_stay(pairs: list[Pair], splits: Collection[str]) -> bool:
     """Whether nobody asks which of the undecided pairs are for training, which for validation."""
     whole = set(SPLITS) <= set(splits)
-    return set(splits) == {"test"} or (whole and len({p.fov for p in pairs}) < 2)
+    few = len({p.fov for p in pairs if not p.split}) < 2
+    return set(splits) == {"test"} or (whole and few)
 
 
 def _read(
