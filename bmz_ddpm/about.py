@@ -41,8 +41,8 @@ class Validated(Settings):
     ----------
     data : which images, and of how many fields of view.
     method : e.g. "noisy", or "average of 15 samples".
-    mae, psnr, psnr_fitted, ms_ssim : medians over the images; PSNR in dB, fitted is after fitting
-        gain and offset.
+    mae, psnr, psnr_fitted, ms_ssim : means over fields of view; PSNR in dB, fitted is after
+        fitting gain and offset.
     spread_skill : spread over error of the samples, where there are several.
     """
 

@@ -182,7 +182,7 @@ def test_readme_tells_what_was_measured_on_images_that_are_not_shipped(job: Job)
     rows = (row("noisy", 20.0), row("average of 15", 31.25, spread_skill=0.5))
     about = AboutConfig(image=job.about.image, validation=rows)
     text = write_document(replace(job, about=about), CORE, "x.zip", Measured({}, None, 1.0))
-    assert "Ten fields, medians:" in text
+    assert "Ten fields, means over fields of view:" in text
     assert "| average of 15 | 4.50 | 31.25 | 32.25 | 0.900 |" in text
     assert "0.50 times the real error: it is over-confident by 2.0 times" in text
     assert "Not measured" not in text
