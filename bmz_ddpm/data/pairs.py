@@ -105,8 +105,8 @@ def find_pairs(
 def _may_stay(pairs: list[Pair], splits: Collection[str]) -> bool:
     """Whether nobody asks which of the undecided pairs are for training, which for validation."""
     whole = set(SPLITS) <= set(splits)
-    few = len({p.fov for p in pairs if not p.split}) < 2
-    return set(splits) == {"test"} or (whole and few)
+    fields = {pair.fov for pair in pairs if not pair.split}
+    return set(splits) == {"test"} or (whole and len(fields) < 2)
 
 
 def _read(

@@ -75,7 +75,7 @@ def distribution(pairs: Sequence[Pair], match: bool = False) -> tuple[float, flo
     ConfigError
         If there are none.
     """
-    training = [pair for pair in pairs if pair.split in ("train", "")]  # or undecided
+    training = [pair for pair in pairs if pair.split not in ("val", "test")]
     if not training:
         raise ConfigError(
             "--rescale: no pair is for training, it needs the clean training images",

@@ -186,7 +186,17 @@ def _validated(about: AboutConfig) -> str:
             if v.data == data
         ]
         head = "| | MAE | PSNR (dB) | PSNR after fitting gain and offset | MS-SSIM |"
-        text += "\n".join(["", "", f"{data}, means over fields of view:", "", head, "|---|---|---|---|---|", *rows])
+        text += "\n".join(
+            [
+                "",
+                "",
+                f"{data}, means over fields of view:",
+                "",
+                head,
+                "|---|---|---|---|---|",
+                *rows,
+            ]
+        )
     return text
 
 
