@@ -61,6 +61,7 @@ class AboutConfig(Settings):
     Attributes
     ----------
     name : at most 54 of letters, digits, space and _+-().
+    intensities : what grey levels the input has to have.
     image : noisy image for the cover, the test and the sample tensors; a path from the TOML file.
     reference : its clean image, for the measured validation; not stored in the package.
     image_credit : where the image comes from and its licence.
@@ -79,6 +80,9 @@ class AboutConfig(Settings):
     )
     intended_use: str = "Images like those it was trained on, from the same kind of microscope."
     limits: str = "On other samples or settings, compare with a clean image before relying on it."
+    intensities: str = (
+        "Input must be in the microscope's own grey levels. Do not rescale or normalise it."
+    )
     version: str = "0.1.0"
     license: str = "MIT"
     tags: tuple[str, ...] = ("denoising", "diffusion", "fluorescence-light-microscopy", "2d")

@@ -40,6 +40,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         outputs=_outputs(job, profile),
         intended_use=about.intended_use,
         limits=about.limits,
+        intensities=about.intensities,
         calibration=_calibration(measured.validation, about),
         low=f"{intensity.low:g}",
         high=f"{intensity.high:g}",
@@ -50,7 +51,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         gflop=f"{flops:,.0f}",
         overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
         speed=_speed(about),
-        validation=_validation(measured.validation, job) + _validated(about),
+        validation=(_validation(measured.validation, job) + _validated(about)).lstrip("\n"),
         parity="\n".join(
             f"| {name} | {p.denoised:.1e} | {p.std:.1e} | {p.entropy:.3%} |"
             for name, p in measured.parities.items()
