@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import DataError
@@ -48,15 +50,27 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     Raises
     ------
     DataError
+        As `replacing` does.
+    """
+    with replacing(path) as part, part.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write to; it gets its name when the block ends well.
+
+    Raises
+    ------
+    DataError
         If the disk is full or the place cannot be written to. A file that was there before
         is then unchanged.
     """
     part = temporary_beside(path)
     try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield part
         os.replace(part, path)
     except OSError as error:
         raise DataError(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from .. import __version__
 from ..data.images import read_image, write_tiff
@@ -19,6 +18,7 @@ from ..data.pairs import Pair
 from ..data.planes import Planes, load_planes
 from ..environments import Say
 from ..errors import CheckpointError, ConfigError, DataError, did_you_mean
+from ..evaluate.prediction import like
 from ..files import refuse_unwritable, write_bytes
 from .training import LEARNERS, Budget, Network, Progress, make_source
 
@@ -269,12 +269,8 @@ def write_prediction(path: Path, source: Path, planes: np.ndarray) -> None:
         The noisy image.
     planes : (P, C, Y, X), in counts
     """
-    image = read_image(source)
-    t, z = (image.sizes.get(axis, 1) for axis in "tz")
-    values = planes.reshape(t, z, *planes.shape[1:]).astype(np.float32)
-    full = xr.DataArray(values, dims=tuple("tzcyx"), attrs=dict(image.attrs))
-    gone = [a for a in "tzc" if a not in image.dims and full.sizes[a] == 1]
-    write_tiff(path, full.isel(dict.fromkeys(gone, 0)))
+    flat = planes.reshape(-1, *planes.shape[2:]).astype(np.float32)  # (P·C, Y, X)
+    write_tiff(path, like(flat, read_image(source)))
 
 
 def _names(job: Baseline, split: str) -> list[str]:

@@ -108,22 +108,6 @@ class Budget:
         return seconds / (60 * self.minutes)
 
 
-def training_patches(
-    source: PatchSource, step: int, size: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Draw real pairs, flipped and turned, for one optimiser step.
-
-    Returns
-    -------
-    noisy, clean : (B, C, patch, patch) float32
-        In [-1, 1], which spans the intensity range.
-    weight : (B, 1, patch, patch) float32, or None
-        0 where the clean image holds nothing.
-    """
-    batch = source.batch(step, size)
-    return batch.cond, batch.x0, batch.weight
-
-
 def make_source(method: str, pairs: list[Pair], seed: int, match: bool = False) -> PatchSource:
     """Load the training pairs.
 
@@ -216,9 +200,9 @@ class Network:
         while done < 1:
             step += 1
             torch.manual_seed(mixed_seed(self.seed, step))  # dropout
-            batch = training_patches(source, step, learner.batch_size)
-            moved = [None if t is None else t.to(self.device) for t in batch]
-            loss = learner.step(moved[0], moved[1], moved[2])  # type: ignore[arg-type]
+            batch = source.batch(step, learner.batch_size)  # [-1, 1] spans the intensity range
+            moved = (t.to(self.device) for t in (batch.cond, batch.x0, batch.weight))
+            loss = learner.step(*moved)
             if not math.isfinite(loss):
                 raise DataError(
                     f"training {self.method}: the loss is {loss} after {step} steps",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from .data_options import Images, takes_images
-from .options import Device, Out, Seed
+from .options import Device, MatchIntensity, Out, Seed
 from .progress import ProgressLine
 
 Method = Literal["raw", "gaussian", "bm3d", "n2v", "care", "pix2pix", "unet-rcan"]
@@ -25,12 +25,7 @@ def baseline(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Train for so many optimiser steps.")] = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="Which pairs to restore.")] = "val",
-    match_intensity: Annotated[
-        bool,
-        typer.Option(
-            "--match-intensity", help="Fit gain and offset of clean images to the noisy ones."
-        ),
-    ] = False,
+    match_intensity: MatchIntensity = False,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,21 +12,27 @@ from torch import Tensor
 
 from ..errors import DataError
 from .pairs import Pair
-from .planes import load_planes
+from .planes import planes_of, read_pair
 
 
 class Plane(NamedTuple):
-    """One plane of a pair: low, high (C, Y, X) in counts, valid (1, Y, X) or None, file name."""
+    """One plane of a pair: low, high (C, Y, X) in counts, valid (1, Y, X) or None, file name.
+
+    The types are those of the files' pixels.
+    """
 
     low: Tensor
     high: Tensor
     valid: Tensor | None
     name: str
+    low_type: np.dtype
+    high_type: np.dtype
 
 
 def load_fields(pair: Pair, match: bool) -> list[Plane]:
     """Load a pair; what the mask hides becomes the clean image's median and has no say."""
-    low, high, mask = load_planes(pair, match)
+    images = read_pair(pair)
+    low, high, mask = planes_of(pair, *images, match)
     if mask is not None:
         for plane, inside in zip(high, mask, strict=True):
             for channel in plane:
@@ -37,6 +43,8 @@ def load_fields(pair: Pair, match: bool) -> list[Plane]:
             torch.from_numpy(high[i]),
             None if mask is None else torch.from_numpy(mask[i]),
             str(pair.low),
+            images[0].dtype,
+            images[1].dtype,
         )
         for i in range(len(low))
     ]
@@ -51,7 +59,7 @@ def valid_pixels(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
     return low[:, inside], high[:, inside]
 
 
-def highest(types: Sequence[np.dtype]) -> float:
+def highest(types: Iterable[np.dtype]) -> float:
     """Return the largest count that one of these pixel types can hold; infinite for float."""
     return max(float(np.iinfo(t).max) if t.kind in "ui" else math.inf for t in types)
 

@@ -15,7 +15,7 @@ from ..errors import DataError
 from .fields import Plane, highest, intensity_range, load_fields, valid_pixels
 from .noise import NoiseModel, fit_noise
 from .pairs import Pair
-from .planes import describe_size, read_pair
+from .planes import describe_size
 from .synthetic import draw_structures
 from .vary import Uniform, correlated, eroded, gaussian_blur, quarter_turn, warp
 
@@ -107,9 +107,10 @@ class PatchSource:
         self.planes = [plane for pair in pairs for plane in load_fields(pair, match)]
         for plane in self.planes:
             self._check(plane)
-        low_types, high_types = zip(*[[i.dtype for i in read_pair(p)] for p in pairs], strict=True)
+        low_types = {plane.low_type for plane in self.planes}
         self.integers = all(t.kind in "ui" for t in low_types)
-        self.low_top, self.top = highest(low_types), highest(high_types)
+        self.low_top = highest(low_types)
+        self.top = highest({plane.high_type for plane in self.planes})
         valid = [valid_pixels(plane) for plane in self.planes]
         self.input_range = intensity_range([low for low, _ in valid], self.low_top)
         self.output_range = intensity_range([high for _, high in valid], self.top)
@@ -224,7 +225,7 @@ class PatchSource:
             return low + (high - low) * float(torch.rand((), generator=generator))
 
         index = int(uniform(0, len(self.planes))) if place is None else place[0]
-        low, high, valid, name = self.planes[index]
+        low, high, valid, name = self.planes[index][:4]
         if uniform(0, 1) < self.simulated:
             if self.synthetic is not None and uniform(0, 1) < self.augment.synthetic:
                 high, valid = self.synthetic[int(uniform(0, len(self.synthetic)))], None

@@ -103,7 +103,14 @@ def load_planes(pair: Pair, match: bool = False) -> Planes:
         If an image cannot be read or has no such axes or channel, or if the two differ in size
         or in the number of planes.
     """
-    low, high = (_planes(image) for image in read_pair(pair))
+    return planes_of(pair, *read_pair(pair), match)
+
+
+def planes_of(
+    pair: Pair, low_image: xr.DataArray, high_image: xr.DataArray, match: bool = False
+) -> Planes:
+    """Return what `load_planes` does, of images that `read_pair` has read."""
+    low, high = stacked(low_image), stacked(high_image)
     if low.shape[0] != high.shape[0] or low.shape[2:] != high.shape[2:]:
         raise DataError(
             f"{pair.low}: is {describe_size(low)} but its partner {pair.high} is "
@@ -112,7 +119,7 @@ def load_planes(pair: Pair, match: bool = False) -> Planes:
         )
     mask = None
     if pair.mask is not None:
-        mask = _planes(read_image(pair.mask)) > 0
+        mask = stacked(read_image(pair.mask)) > 0
         if mask.shape != (low.shape[0], 1, *low.shape[2:]):
             raise DataError(
                 f"{pair.mask}: is {describe_size(mask)} with {mask.shape[1]} channels, the mask of "
@@ -162,7 +169,8 @@ def describe_size(planes: np.ndarray) -> str:
     return f"{y} x {x} pixels" + (f" x {count} planes" if count > 1 else "")
 
 
-def _planes(image: xr.DataArray) -> np.ndarray:
+def stacked(image: xr.DataArray) -> np.ndarray:
+    """Return (P, C, Y, X) float32: the planes count over t and z, in this order."""
     full = image.expand_dims([d for d in "tzc" if d not in image.dims])
     values = full.transpose("t", "z", "c", "y", "x").values.astype(np.float32)
     return values.reshape(-1, *values.shape[2:])  # (P, C, Y, X)

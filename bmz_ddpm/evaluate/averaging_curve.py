@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import xarray as xr
 from ..data.pairs import Pair
 from ..data.planes import read_pair
 from ..errors import UserError
-from ..files import temporary_beside
+from ..files import replacing
 from .averaging import SQUARED_ERROR, Averaging, fit_averaging
 from .images import image_names
 from .methods import Method
@@ -64,23 +63,21 @@ def averaging_curve(
     """
     errors = np.zeros(len(counts))
     images = 0
-    part = temporary_beside(out / "averaging.csv")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(("image", "samples", "metric", "value"))
-            for name, pair in zip(image_names(pairs), pairs, strict=True):
-                try:
-                    rows, squares = _curve_of(name, pair, method, peak, crop, counts)
-                except UserError as error:
-                    failed(name, error)
-                    continue
-                writer.writerows((name, *row) for row in rows)
-                errors += squares
-                images += 1
-        os.replace(part, out / "averaging.csv")
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        replacing(out / "averaging.csv") as part,
+        part.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("image", "samples", "metric", "value"))
+        for name, pair in zip(image_names(pairs), pairs, strict=True):
+            try:
+                rows, squares = _curve_of(name, pair, method, peak, crop, counts)
+            except UserError as error:
+                failed(name, error)
+                continue
+            writer.writerows((name, *row) for row in rows)
+            errors += squares
+            images += 1
     return fit_averaging(counts, list(errors / images)) if images else None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DataError
-from ..files import temporary_beside
+from ..files import replacing, temporary_beside
 
 FORMAT = "bmz-ddpm evaluation 1"
 JOURNAL, REPORT, TABLE = "images.jsonl", "evaluation.json", "metrics.csv"
@@ -107,20 +107,11 @@ def write_report(
     DataError
         If the disk is full or the place cannot be written to.
     """
-    part = temporary_beside(path)
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(head, indent=1)[:-2] + ',\n "pairs": [')
-            for number, pair in enumerate(pairs):
-                stream.write(("," if number else "") + "\n  " + json.dumps(pair))
-            stream.write("\n ],\n" + json.dumps(tail, indent=1)[2:] + "\n")
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror})", "free some space, then repeat"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(head, indent=1)[:-2] + ',\n "pairs": [')
+        for number, pair in enumerate(pairs):
+            stream.write(("," if number else "") + "\n  " + json.dumps(pair))
+        stream.write("\n ],\n" + json.dumps(tail, indent=1)[2:] + "\n")
 
 
 def fingerprint(model: Path) -> str:

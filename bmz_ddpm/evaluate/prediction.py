@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..data.planes import stacked
 from ..errors import DataError, MissingDependency
 from .resolution import apodised
 
@@ -42,9 +43,8 @@ class Prediction:
 
 def as_planes(image: xr.DataArray) -> np.ndarray:
     """Return (P, Y, X) float32: the planes count over t, z and c, in this order."""
-    full = image.expand_dims([d for d in "tzc" if d not in image.dims])
-    values = full.transpose("t", "z", "c", "y", "x").values.astype(np.float32)
-    return values.reshape(-1, *values.shape[3:])
+    planes = stacked(image)
+    return planes.reshape(-1, *planes.shape[2:])
 
 
 def like(planes: np.ndarray, image: xr.DataArray) -> xr.DataArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from ..files import temporary_beside
+from ..files import replacing
 
 COLUMNS = ("method", "field", "image", "plane", "metric", "value")
 
@@ -92,12 +91,10 @@ def keep_images(path: Path, images: Collection[str]) -> None:
     if not path.stat().st_size:
         path.unlink()
         return
-    part = temporary_beside(path)
-    with part.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(_cells(row) for row in read_rows(path) if row.image in images)
-    os.replace(part, path)
 
 
 def _cells(row: Row) -> list[object]:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from ..data.images import write_tiff
 from ..data.pairs import Pair
-from ..data.planes import load_planes, read_pair
+from ..data.planes import planes_of, read_pair
 from ..errors import ConfigError, DataError, MissingDependency, UserError
 from .images import image_names
 from .journal import FORMAT, JOURNAL, REPORT, TABLE, Journal, write_report
@@ -153,7 +153,7 @@ def _score_pair(
     name: str, pair: Pair, evaluation: Evaluation, scoring: Scoring, out: Path, unit: str
 ) -> dict[str, Any]:
     low, high = read_pair(pair)
-    planes = load_planes(pair, scoring.match_intensity)
+    planes = planes_of(pair, low, high, scoring.match_intensity)
     truth = planes.high.reshape(-1, *planes.high.shape[2:])  # (P, Y, X)
     start = time.monotonic()
     prediction = evaluation.method(name, low, high)
