@@ -10,26 +10,19 @@ import typer
 
 from ..errors import DataError, UserError
 from .options import (
-    ETA,
     HALO,
-    SAMPLES,
-    STEPS,
     TILE,
     Device,
     Halo,
-    Mirror,
     Out,
-    Sampler,
-    Samples,
-    SamplesPerPass,
-    Seed,
-    Spacing,
-    Steps,
 )
 from .progress import ProgressLine
+from .sampler_options import Sampling, takes_sampling
 
 
+@takes_sampling
 def predict(
+    sampling: Sampling,
     model: Annotated[
         Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
     ],
@@ -43,13 +36,6 @@ def predict(
         typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
     ] = None,
     halo: Halo = HALO,
-    sampler: Sampler = "ddim",
-    steps: Steps = STEPS,
-    samples: Samples = SAMPLES,
-    spacing: Spacing = "log_snr",
-    mirror: Mirror = True,
-    samples_per_pass: SamplesPerPass = 1,
-    seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
@@ -59,14 +45,11 @@ def predict(
     """
     _check_names(images)
 
-    from ..diffusion.assemble import SamplerSettings
     from ..files import refuse_unwritable
     from ..package.load import load_model
     from ..runtime.tiling import Tiling
 
-    settings = SamplerSettings(
-        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
-    )
+    settings = sampling.settings()
     loaded = load_model(model, settings, engine, device)
     if tile is not None:
         tiling = Tiling(tile, halo) if tile else None

@@ -72,6 +72,7 @@ class DiffusionSampler(nn.Module):
         super().__init__()
         self.unet = UNet(in_channels, out_channels, folded=True, **network)
         self.multiple = int(self.unet.multiple)
+        self.in_channels = in_channels
         self.out_channels = out_channels
         self.noise = ContentNoise(in_channels)
         widths = sum(self.unet.block_widths)
@@ -168,6 +169,30 @@ class DiffusionSampler(nn.Module):
         )
 
 
+def stack_outputs(
+    outputs: tuple[Tensor, Tensor, Tensor], low: Tensor, high: Tensor, most: float
+) -> Tensor:
+    """Put mean, std and entropy into one tensor whose values lie between 0 and 1.
+
+    Parameters
+    ----------
+    outputs : three of (B, C, Y, X) float32
+        In counts, counts and nats.
+    low, high : scalars
+        Output range, in counts.
+    most : float
+        Largest possible entropy, in nats.
+
+    Returns
+    -------
+    (B, 3·C, Y, X) float32
+    """
+    denoised, std, entropy = outputs
+    mean = (denoised - low) / (high - low)
+    stacked = torch.cat([mean, std / (high - low), entropy / max(most, 1e-6)], 1)  # (B, 3C, Y, X)
+    return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
+
+
 class StackedSampler(nn.Module):
     """The same sampler with one output, for programs that take no more: ilastik, QuPath.
 
@@ -205,9 +230,6 @@ class StackedSampler(nn.Module):
             All means, then all standard deviations, both as shares of the output range (eq. 15),
             then all entropies as shares of ln N, the largest possible: everything from 0 to 1.
         """
-        denoised, std, entropy = self.sampler(image)
-        low, high = self.sampler.intensity[4], self.sampler.intensity[5]
-        most = max(math.log(float(self.sampler.draws.numel())), 1e-6)  # one sample: all zero
-        mean = (denoised - low) / (high - low)
-        stacked = torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)
-        return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
+        intensity = self.sampler.intensity
+        most = math.log(float(self.sampler.draws.numel()))
+        return stack_outputs(self.sampler(image), intensity[4], intensity[5], most)
