@@ -31,7 +31,7 @@ from .options import (
     TileOrWhole,
 )
 from .progress import ProgressLine
-from .sampler_options import Sampling, takes_sampling
+from .sampler_options import Sampling, sampler_name, takes_sampling
 
 if TYPE_CHECKING:
     from ..data.pairs import Pair
@@ -168,7 +168,7 @@ def _model(
         method = drawn(settings.num_samples)
         known |= {"profile": profile_name(settings), "samples": settings.num_samples}
         if not settings.one_pass:
-            known |= {"sampler": "ddpm" if settings.eta else "ddim", "steps": settings.num_steps}
+            known |= {"sampler": sampler_name(settings), "steps": settings.num_steps}
             known |= {"spacing": settings.spacing}
             known |= {"mirror": settings.mirror, "seed": settings.seed}
     else:

@@ -13,7 +13,8 @@ from .option_groups import takes
 if TYPE_CHECKING:
     from ..diffusion.assemble import SamplerSettings
 
-ETA = {"ddpm": 1.0, "ddim": 0.0}
+#: Name to eta and order.
+SAMPLERS = {"ddpm": (1.0, 1), "ddim": (0.0, 1), "dpm++": (0.0, 2), "dpm++sde": (1.0, 2)}
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,11 @@ class Sampling:
         ),
     ] = "balanced"
     sampler: Annotated[
-        Literal["ddpm", "ddim"] | None,
-        typer.Option(help="ddpm draws fresh noise in every step, ddim only at the start."),
+        Literal["ddpm", "ddim", "dpm++", "dpm++sde"] | None,
+        typer.Option(
+            help="ddpm and dpm++sde draw fresh noise in every step, ddim and dpm++ only at the "
+            "start; dpm++ extrapolates from the step before (DPM-Solver++ 2M)."
+        ),
     ] = None
     steps: Annotated[
         int | None, typer.Option(min=1, help="Network passes per sample (the paper: 200).")
@@ -68,7 +72,8 @@ class Sampling:
         given = {
             "num_steps": self.steps,
             "num_samples": self.samples,
-            "eta": None if self.sampler is None else ETA[self.sampler],
+            "eta": SAMPLERS[self.sampler][0] if self.sampler else None,
+            "order": SAMPLERS[self.sampler][1] if self.sampler else None,
             "spacing": self.spacing,
             "mirror": self.mirror,
         }
@@ -80,6 +85,12 @@ class Sampling:
             )
         changed |= {"seed": self.seed, "samples_per_pass": self.samples_per_pass}
         return replace(PROFILES[self.profile], **changed)  # type: ignore[arg-type]
+
+
+def sampler_name(settings: SamplerSettings) -> str:
+    """Return what --sampler calls these settings."""
+    kind = settings.eta, settings.order
+    return next((name for name, value in SAMPLERS.items() if value == kind), f"eta {kind[0]:g}")
 
 
 takes_sampling = takes(Sampling)

@@ -40,6 +40,8 @@ class SamplerSettings:
     one_pass : bool
         The student instead of the sampler: `num_samples` is then how many it stands for, and the
         other settings have no meaning.
+    order : 1 or 2
+        2 extrapolates from the step before: DPM-Solver++(2M), SDE with `eta` of 1.
     """
 
     num_steps: int
@@ -50,6 +52,7 @@ class SamplerSettings:
     seed: int = 0
     samples_per_pass: int = 1
     one_pass: bool = False
+    order: int = 1
 
     @property
     def network_passes(self) -> int:
@@ -102,7 +105,7 @@ def assemble_sampler(
     )
     module.unet.load_state_dict(denoiser.folded_state())
     bar = schedule.sampled_alpha_bar(settings.num_steps, settings.spacing)
-    module.coefficients.copy_(torch.from_numpy(step_table(bar, prediction, settings.eta)))
+    module.coefficients.copy_(torch.from_numpy(step_table(bar, prediction, settings.eta, settings.order)))
     module.modulation.copy_(denoiser.embedding(torch.from_numpy(bar[:-1])))
     module.intensity.copy_(torch.tensor(list(intensity.model_dump().values())))
     module.mirror.fill_(settings.mirror)

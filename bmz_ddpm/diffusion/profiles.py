@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .assemble import SamplerSettings
 
 #: `paper` is exactly the paper's; the others were chosen from measured curves of quality against
@@ -16,15 +18,5 @@ PROFILES = {
 
 def profile_name(settings: SamplerSettings) -> str | None:
     """Return the name of these settings, whatever their seed and memory; None if they have none."""
-    for name, profile in PROFILES.items():
-        plain = SamplerSettings(
-            settings.num_steps,
-            settings.num_samples,
-            settings.eta,
-            settings.spacing,
-            settings.mirror,
-            one_pass=settings.one_pass,
-        )
-        if plain == profile:
-            return name
-    return None
+    plain = replace(settings, seed=0, samples_per_pass=1)
+    return next((name for name, profile in PROFILES.items() if profile == plain), None)

@@ -77,7 +77,7 @@ class DiffusionSampler(nn.Module):
         self.noise = ContentNoise(in_channels)
         widths = sum(self.unet.block_widths)
         passes = num_samples // samples_per_pass
-        self.register_buffer("coefficients", torch.zeros(num_steps, 5))
+        self.register_buffer("coefficients", torch.zeros(num_steps, 6))
         self.register_buffer("modulation", torch.zeros(num_steps, widths))
         self.register_buffer("draws", torch.arange(num_samples).reshape(passes, samples_per_pass))
         # input offset and scale, output offset and scale, lowest and highest output, in counts
@@ -114,13 +114,15 @@ class DiffusionSampler(nn.Module):
         x_t = x_t.reshape(n * b, c, y, x)  # (N·B, C, Y, X)
         repeated = cond.unsqueeze(0).expand(n, b, cond.shape[1], y, x)
         low, high = self.limits()
+        before = torch.zeros_like(x_t)  # x0_hat of the step before
         repeated = mirrored_by(repeated, flags)
         repeated = repeated.reshape(n * b, cond.shape[1], y, x)
         for step in range(self.coefficients.shape[0]):
             row = self.coefficients[step]
             net = self.unet(x_t, repeated, self.modulation[step].unsqueeze(0))
             x0_hat = torch.minimum(torch.maximum(row[0] * x_t + row[1] * net, low), high)
-            x_t = row[2] * x0_hat + row[3] * x_t
+            x_t = row[2] * x0_hat + row[3] * x_t + row[5] * before
+            before = x0_hat
             if bool(row[4] > 0):
                 fresh = self.noise(places, draws, step + 1, self.out_channels)
                 x_t = x_t + row[4] * mirrored_by(fresh, flags).reshape(n * b, c, y, x)
