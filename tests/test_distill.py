@@ -161,6 +161,18 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert not list((tmp_path / "parts").glob(".*"))
 
 
+def test_a_student_is_taught_further(pairs: list[Pair], tmp_path: Path) -> None:
+    model = teacher()
+    student = first_student(model)
+    student.out_gain.data.fill_(0.7)
+    whole = Checkpoint(model.config, model.denoiser, model.info, student)
+    first = distiller(tmp_path / "more", pairs, whole).student
+    assert float(first.out_gain) == pytest.approx(0.7)
+    distiller(tmp_path / "run", pairs, whole).run(lambda *_: None)
+    with pytest.raises(ConfigError, match="belongs to another checkpoint"):
+        distiller(tmp_path / "run", pairs, model).run(lambda *_: None)
+
+
 def test_a_run_of_another_teacher_is_refused(pairs: list[Pair], tmp_path: Path) -> None:
     distiller(tmp_path, pairs, teacher()).run(lambda *_: None)
     other = teacher()

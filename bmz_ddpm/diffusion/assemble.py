@@ -105,7 +105,9 @@ def assemble_sampler(
     )
     module.unet.load_state_dict(denoiser.folded_state())
     bar = schedule.sampled_alpha_bar(settings.num_steps, settings.spacing)
-    module.coefficients.copy_(torch.from_numpy(step_table(bar, prediction, settings.eta, settings.order)))
+    module.coefficients.copy_(
+        torch.from_numpy(step_table(bar, prediction, settings.eta, settings.order))
+    )
     module.modulation.copy_(denoiser.embedding(torch.from_numpy(bar[:-1])))
     module.intensity.copy_(torch.tensor(list(intensity.model_dump().values())))
     module.mirror.fill_(settings.mirror)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ class Agreement:
         Against the clean image, in dB; the peak is the width of the output range.
     std_correlation : float
         Pearson correlation of the two std maps.
+    difference_repeat, std_repeat : float
+        The same two between the sampler and itself with another seed: N samples know mean and
+        std only so well, and no estimate correlates better with such a map than the square root
+        of `std_repeat`.
     std_ratio : float
         Mean std of the student over that of the sampler.
     entropy_difference : float
@@ -39,6 +43,8 @@ class Agreement:
     psnr_sampler: float
     psnr_student: float
     std_correlation: float
+    difference_repeat: float
+    std_repeat: float
     std_ratio: float
     entropy_difference: float
 
@@ -72,12 +78,13 @@ def measure_agreement(
     model = checkpoint.config
     fields = Validation(pairs, config, (model.in_channels, model.out_channels)).fields
     instant = SamplerSettings(1, settings.num_samples, 0.0, one_pass=True)
-    modules = [checkpoint.sampler(s).to(device) for s in (settings, instant)]
+    again = replace(settings, seed=settings.seed + 1)
+    modules = [checkpoint.sampler(s).to(device) for s in (settings, instant, again)]
     span = model.intensity.span
     rows = []
     for field in fields:
         low = torch.from_numpy(field.low).to(device)
-        (mean, std, entropy), (mean1, std1, entropy1) = (
+        (mean, std, entropy), (mean1, std1, entropy1), (mean2, std2, _) = (
             tuple(output.cpu().numpy().astype(np.float64) for output in module(low))
             for module in modules
         )
@@ -86,11 +93,23 @@ def measure_agreement(
         errors = [np.square(m - field.high)[inside].mean() for m in (mean, mean1)]
         rows.append(
             [
-                math.sqrt(np.square(mean1 - mean).mean()) / span,
+                root_mean_square(mean1 - mean) / span,
                 *(10 * math.log10(span**2 / max(error, 1e-12)) for error in errors),
-                float(np.corrcoef(std.ravel(), std1.ravel())[0, 1]),
+                correlation(std, std1),
+                root_mean_square(mean2 - mean) / span,
+                correlation(std, std2),
                 std1.mean() / max(std.mean(), 1e-12),
                 np.abs(entropy1 - entropy).mean(),
             ]
         )
     return Agreement(len(rows), *(float(v) for v in np.mean(rows, axis=0)))
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """Return the root of the mean square."""
+    return math.sqrt(np.square(values).mean())
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Pearson's correlation of two maps."""
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])

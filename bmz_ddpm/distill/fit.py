@@ -32,8 +32,9 @@ from .loss import student_loss
 
 #: Called after every step with (step, steps, loss).
 Progress = Callable[[int, int, float], None]
-#: Samples that the sampler draws of every patch.
-DRAWS = 2
+#: Samples that the sampler draws of every patch, one in each mirror image. Their variance is what
+#: the spread is learnt from: four say three times as much about it as two, at 1.7 times the cost.
+DRAWS = 4
 
 
 def student_config(checkpoint: Checkpoint, given: dict[str, Any]) -> TrainConfig:
@@ -57,7 +58,7 @@ class Distiller:
     Parameters
     ----------
     checkpoint : Checkpoint
-        The teacher.
+        The teacher. If it has a student already, that one is taught further.
     settings : SamplerSettings
         The sampler whose mean and std are learnt.
     pairs : list of Pair
@@ -109,6 +110,8 @@ class Distiller:
         self.optimiser = torch.optim.AdamW(
             self.student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        known = (checkpoint.denoiser, checkpoint.student)
+        self.teachers = [fingerprint(module) for module in known if module]
         self.step = 0
 
     def _check_channels(self, in_channels: int, out_channels: int) -> None:
@@ -199,7 +202,7 @@ class Distiller:
         header = {
             "step": self.step,
             "train": self.config.model_dump(mode="json"),
-            "teacher": fingerprint(self.checkpoint.denoiser),
+            "teacher": self.teachers,
             "sampler": asdict(self.settings),
         }
         path = self.out / "last.safetensors"
@@ -211,7 +214,7 @@ class Distiller:
         if not path.exists():
             return
         header = load_state(path, self.config, self.student, self.averages, self.optimiser)
-        wanted = fingerprint(self.checkpoint.denoiser), asdict(self.settings)
+        wanted = self.teachers, asdict(self.settings)
         if (header.get("teacher"), header.get("sampler")) != wanted:
             raise ConfigError(
                 f"{path}: belongs to another checkpoint or sampler", "choose another --out"
@@ -220,8 +223,11 @@ class Distiller:
 
 
 def first_student(checkpoint: Checkpoint) -> Denoiser:
-    """Return a student that starts as its teacher; only its spread is random."""
+    """Return the student there is, or one that is its teacher with a random spread."""
     student = build_student(checkpoint.config)
+    if checkpoint.student:
+        student.load_state_dict(checkpoint.student.state_dict())
+        return student
     state = checkpoint.denoiser.state_dict()
     own = student.state_dict()["unet.conv_out.weight"].clone()
     own[: len(state["unet.conv_out.weight"])] = state["unet.conv_out.weight"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-#: Share of the spread's part in the loss: the mean is what people look at.
-SPREAD_SHARE = 0.25
-
 
 def student_loss(mean: Tensor, log_std: Tensor, samples: Tensor) -> Tensor:
     """Return the loss of a student's mean and log(std) against a few samples.
@@ -28,4 +25,4 @@ def student_loss(mean: Tensor, log_std: Tensor, samples: Tensor) -> Tensor:
     variance = samples.var(0)  # (B, C, Y, X)
     error = (mean - target).square().mean() / variance.mean().clamp(min=1e-8)
     spread = 0.5 * variance * (-2 * log_std).exp() + log_std
-    return 0.5 * error + SPREAD_SHARE * spread.mean()
+    return 0.5 * error + spread.mean()

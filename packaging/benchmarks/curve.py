@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=176)
     parser.add_argument("--crops", type=int, default=2)
     parser.add_argument("--skip-paper", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     torch.set_grad_enabled(False)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "curve.csv"
