@@ -167,7 +167,7 @@ def test_a_student_is_taught_further(pairs: list[Pair], tmp_path: Path) -> None:
     student.out_gain.data.fill_(0.7)
     whole = Checkpoint(model.config, model.denoiser, model.info, student)
     first = distiller(tmp_path / "more", pairs, whole).student
-    assert float(first.out_gain) == pytest.approx(0.7)
+    assert first.out_gain.item() == pytest.approx(0.7)
     distiller(tmp_path / "run", pairs, whole).run(lambda *_: None)
     with pytest.raises(ConfigError, match="belongs to another checkpoint"):
         distiller(tmp_path / "run", pairs, model).run(lambda *_: None)

@@ -92,8 +92,8 @@ def _how_it_works(job: Job) -> str:
         agreement = (
             f"On {_count(near['images'], 'validation image')} its mean differs from the sampler's "
             f"by {near['difference']:.2%} of the range (root mean square), its PSNR by {gain:+.2f} "
-            f"dB; the two std maps correlate by {near['std_correlation']:.2f} (two of the sampler's "
-            f"own, drawn with different seeds, by {near['std_repeat']:.2f})."
+            f"dB; the two std maps correlate by {near['std_correlation']:.2f} (two of the "
+            f"sampler's own, with different seeds, by {near['std_repeat']:.2f})."
         )
     return _filled(
         "how_one_pass.md", samples=_count(settings.num_samples, "sample"), agreement=agreement
