@@ -151,6 +151,7 @@ def test_calibration_of_made_up_fields(made_up: Fields, tmp_path: Path) -> None:
     assert found.noise_low == pytest.approx(np.hypot(160 / np.sqrt(12), 10), rel=0.1)
     assert found.sampler == {
         "num_steps": 4, "num_samples": 16, "eta": 0.0, "spacing": "log_snr", "mirror": True,
+        "one_pass": False, "order": 1,
     }  # fmt: skip
     paths = write_results(tmp_path / "report", found, rows)
     report = json.loads(paths[0].read_text())
