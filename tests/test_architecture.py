@@ -26,7 +26,15 @@ RANK = {
     "distill": 3,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "baselines": 5, "compare": 5, "package": 6, "check": 7}
+RANK |= {
+    "export": 4,
+    "evaluate": 4,
+    "baselines": 5,
+    "calibrate": 5,
+    "compare": 5,
+    "package": 6,
+    "check": 7,
+}
 RANK |= {"upload": 8, "cli": 9}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
@@ -35,7 +43,7 @@ OWNERS = {
     "tifffile": {"data/images.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"environments.py"},
-    "scipy": {"evaluate", "data/synthetic.py", "prepare/similarity.py"},
+    "scipy": {"evaluate", "calibrate/", "data/synthetic.py", "prepare/similarity.py"},
     "skimage": {"evaluate/prediction.py"},
     "torchmetrics": {"evaluate"},
     "microssim": {"evaluate/perceptual.py"},

@@ -61,7 +61,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-VERBS = ["prepare", "train", "evaluate", "compare", "export", "check", "upload", "predict"]
+VERBS = [
+    "prepare",
+    "train",
+    "evaluate",
+    "calibrate",
+    "compare",
+    "export",
+    "check",
+    "upload",
+    "predict",
+]
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])

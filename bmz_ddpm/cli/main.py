@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from .baseline import baseline
+from .calibrate import calibrate
 from .check import check
 from .compare import compare
 from .distill import distill
@@ -52,6 +53,9 @@ app.command(
 app.command(
     epilog="Example: bmz-ddpm evaluate pairs.csv --model cells.zip --split test --out scores/cells"
 )(evaluate)
+app.command(
+    epilog="Example: bmz-ddpm calibrate best.safetensors held_out/ --split all --out calibration"
+)(calibrate)
 app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)

@@ -40,6 +40,8 @@ def predict(
 ) -> None:
     """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
 
+    A calibrated model also gives NAME_lower.tif and NAME_upper.tif: the ends of its intervals.
+
     Sampler options apply to a checkpoint; in packages and exported files the sampler is fixed.
     denoised and std are in grey levels, entropy in nats.
     """
@@ -81,6 +83,7 @@ def _check_names(images: list[Path]) -> None:
 
 def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # type: ignore[no-untyped-def]
     from ..data.images import read_image, write_tiff
+    from ..runtime.likeness import unlike
     from ..runtime.predictor import check_image, denoise, intensity_warning
     from ..runtime.tiling import whole
 
@@ -91,6 +94,9 @@ def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # t
         if warning:
             sys.stderr.write(f"warning: {warning}.\n")
     used = tiling or whole(image.sizes["y"], image.sizes["x"], halo)
+    if model.calibration:
+        for warning in unlike(image, str(path), model.calibration):
+            sys.stderr.write(f"warning: {warning}.\n")
     line = ProgressLine(f"{path.name}: tile")
     results = denoise(image, model.backend, used, line.show)
     for name, result in results.items():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
 from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..runtime.backends import (
@@ -44,6 +45,8 @@ class Model:
     grey_levels : (low, high) that the results span, or None where the file does not say.
     num_samples : int or None
         Samples that it averages; None where the file does not say.
+    calibration : Calibration or None
+        Of its intervals, where it gives any.
     """
 
     backend: Backend
@@ -52,6 +55,7 @@ class Model:
     engine: str
     grey_levels: tuple[float, float] | None = None
     num_samples: int | None = None
+    calibration: Calibration | None = None
 
 
 def load_model(
@@ -80,7 +84,7 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        backend = torch_backend(checkpoint.sampler(settings), device)
+        backend = torch_backend(checkpoint.module(settings), device)
         return Model(
             backend,
             None,
@@ -88,6 +92,7 @@ def load_model(
             "eager",
             (config.intensity.low, config.intensity.high),
             settings.num_samples,
+            checkpoint.calibration(settings),
         )
     if path.suffix == ".pt":
         return Model(_three(torchscript_backend(path, device), path), None, None, "torchscript")
@@ -133,7 +138,8 @@ def _from_folder(folder: Path, engine: str, device: str) -> Model:
     backend, used = _backend(folder, rdf, engine, device)
     if len(rdf["outputs"]) == 1:
         backend = unstacked(backend, *ends, samples)
-    return Model(backend, tiling, count, used, ends, samples)
+    calibration = Calibration(**ours["calibration"]) if "calibration" in ours else None
+    return Model(backend, tiling, count, used, ends, samples, calibration)
 
 
 def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tuple[Backend, str]:
@@ -158,7 +164,7 @@ def _three(backend: Backend, path: Path) -> Backend:
 
     def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
         outputs = backend(image)
-        if len(outputs) != len(OUTPUTS):
+        if len(outputs) < len(OUTPUTS):
             raise CheckpointError(
                 f"{path}: gives {len(outputs)} output, {len(OUTPUTS)} are needed",
                 "name the package that it is from",

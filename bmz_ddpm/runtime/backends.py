@@ -14,8 +14,10 @@ from ..device import usable_device
 from ..errors import CheckpointError, ConfigError, MissingDependency
 
 OUTPUTS = ("denoised", "std", "entropy")
+#: What a calibrated model gives besides.
+INTERVAL = ("lower", "upper")
 
-#: (B, C, Y, X) float32 counts to the three outputs, in the order of `OUTPUTS`.
+#: (B, C, Y, X) float32 counts to the outputs, in the order of `OUTPUTS` and `INTERVAL`.
 Backend = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
@@ -133,8 +135,10 @@ def onnx_backend(path: Path, device: str = "cpu", threads: int | None = None) ->
             "is the file complete? export it again",
         ) from error
     name = session.get_inputs()[0].name
+    given = {output.name for output in session.get_outputs()}
+    names = [*OUTPUTS, *(n for n in INTERVAL if n in given)]
 
     def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(session.run(list(OUTPUTS), {name: np.ascontiguousarray(image, np.float32)}))
+        return tuple(session.run(names, {name: np.ascontiguousarray(image, np.float32)}))
 
     return run
