@@ -20,6 +20,7 @@ RANK = {
     "device": 0,
     "environments": 0,
     "data": 1,
+    "display": 1,
     "diffusion": 1,
     "prepare": 2,
     "train": 2,

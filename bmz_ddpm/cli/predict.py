@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import DataError, UserError
+from ..errors import ConfigError, DataError, UserError
 from .options import (
     HALO,
     TILE,
@@ -37,6 +37,17 @@ def predict(
     ] = None,
     halo: Halo = HALO,
     device: Device = "cpu",
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="Also write NAME_preview.png: all of it on one picture."),
+    ] = False,
+    preview_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Y,X",
+            help="Preview with the 512 pixels around this row and column. Default: the middle.",
+        ),
+    ] = None,
 ) -> None:
     """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
 
@@ -44,6 +55,7 @@ def predict(
     denoised and std are in grey levels, entropy in nats.
     """
     _check_names(images)
+    centre = _centre(preview_at)
 
     from ..files import refuse_unwritable
     from ..package.load import load_model
@@ -59,7 +71,9 @@ def predict(
     failed = 0
     for path in images:
         try:
-            _denoise_file(path, loaded, tiling, halo, out)
+            results = _denoise_file(path, loaded, tiling, halo, out)
+            if preview or centre:
+                _write_preview(path, results, centre, out)
         except UserError as error:
             if len(images) == 1:
                 raise
@@ -79,7 +93,28 @@ def _check_names(images: list[Path]) -> None:
             )
 
 
-def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # type: ignore[no-untyped-def]
+def _centre(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    y, _, x = text.partition(",")
+    if not (y.strip().isdecimal() and x.strip().isdecimal()):
+        raise ConfigError(
+            f"--preview-at {text}: is not Y,X, a row and a column in pixels", "e.g. 512,300"
+        )
+    return int(y), int(x)
+
+
+def _write_preview(path: Path, results, centre: tuple[int, int] | None, out: Path) -> None:  # type: ignore[no-untyped-def]
+    from ..data.images import read_image
+    from ..display.preview import draw_preview
+    from ..files import write_bytes
+
+    target = out / f"{path.stem}_preview.png"
+    write_bytes(target, draw_preview(read_image(path), results, path.name, centre))
+    typer.echo(target)
+
+
+def _denoise_file(path: Path, model, tiling, halo: int, out: Path):  # type: ignore[no-untyped-def]
     from ..data.images import read_image, write_tiff
     from ..runtime.predictor import check_image, denoise, intensity_warning
     from ..runtime.tiling import whole
@@ -97,3 +132,4 @@ def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # t
         target = out / f"{path.stem}_{name}.tif"
         write_tiff(target, result)
         typer.echo(target)
+    return results
