@@ -15,6 +15,8 @@ from .options import (
     Device,
     Halo,
     Out,
+    Preview,
+    PreviewAt,
 )
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
@@ -37,17 +39,8 @@ def predict(
     ] = None,
     halo: Halo = HALO,
     device: Device = "cpu",
-    preview: Annotated[
-        bool,
-        typer.Option("--preview", help="Also write NAME_preview.png: all of it on one picture."),
-    ] = False,
-    preview_at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="Y,X",
-            help="Preview with the 512 pixels around this row and column. Default: the middle.",
-        ),
-    ] = None,
+    preview: Preview = False,
+    preview_at: PreviewAt = None,
 ) -> None:
     """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
 
@@ -71,9 +64,9 @@ def predict(
     failed = 0
     for path in images:
         try:
-            results = _denoise_file(path, loaded, tiling, halo, out)
+            targets = _denoise_file(path, loaded, tiling, halo, out)
             if preview or centre:
-                _write_preview(path, results, centre, out)
+                _write_preview(path, targets, centre)
         except UserError as error:
             if len(images) == 1:
                 raise
@@ -104,17 +97,18 @@ def _centre(text: str | None) -> tuple[int, int] | None:
     return int(y), int(x)
 
 
-def _write_preview(path: Path, results, centre: tuple[int, int] | None, out: Path) -> None:  # type: ignore[no-untyped-def]
-    from ..data.images import read_image
+def _write_preview(path: Path, targets: list[Path], centre: tuple[int, int] | None) -> None:
+    from ..data.images import image_name, read_image
     from ..display.preview import draw_preview
     from ..files import write_bytes
 
-    target = out / f"{path.stem}_preview.png"
-    write_bytes(target, draw_preview(read_image(path), results, path.name, centre))
-    typer.echo(target)
+    results = {image_name(target).rpartition("_")[2]: read_image(target) for target in targets}
+    picture = targets[0].parent / f"{image_name(path)}_preview.png"
+    write_bytes(picture, draw_preview(read_image(path), results, path.name, centre))
+    typer.echo(picture)
 
 
-def _denoise_file(path: Path, model, tiling, halo: int, out: Path):  # type: ignore[no-untyped-def]
+def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> list[Path]:  # type: ignore[no-untyped-def]
     from ..data.images import read_image, write_tiff
     from ..runtime.predictor import check_image, denoise, intensity_warning
     from ..runtime.tiling import whole
@@ -128,8 +122,9 @@ def _denoise_file(path: Path, model, tiling, halo: int, out: Path):  # type: ign
     used = tiling or whole(image.sizes["y"], image.sizes["x"], halo)
     line = ProgressLine(f"{path.name}: tile")
     results = denoise(image, model.backend, used, line.show)
+    targets = []
     for name, result in results.items():
-        target = out / f"{path.stem}_{name}.tif"
-        write_tiff(target, result)
-        typer.echo(target)
-    return results
+        targets.append(out / f"{path.stem}_{name}.tif")
+        write_tiff(targets[-1], result)
+        typer.echo(targets[-1])
+    return targets
