@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
+from napari.utils.notifications import notification_manager
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
@@ -147,6 +148,7 @@ class DenoiseWidget(QWidget):
 
     def _choose_model(self) -> None:
         """Only checkpoints leave the sampler open; only packages hold several engines."""
+        self.model.setToolTip(self.model.text())
         checkpoint = self.model.text().strip().endswith(".safetensors")
         self.steps.setEnabled(checkpoint)
         self.samples.setEnabled(checkpoint)
@@ -180,7 +182,14 @@ class DenoiseWidget(QWidget):
             return self.closed.is_set() or worker.abort_requested
 
         worker = create_worker(
-            _work, image, layer.name, settings, reports, stopped, _start_thread=False
+            _work,
+            image,
+            layer.name,
+            settings,
+            reports,
+            stopped,
+            _start_thread=False,
+            _ignore_errors=True,
         )
         context = (layer.name, place, {**layer.metadata, "bmz_ddpm": _told(settings)})
         worker.returned.connect(partial(self._add, *context))
@@ -243,7 +252,7 @@ class DenoiseWidget(QWidget):
             self._show(f"error: {error.problem}. Fix: {error.fix}.")
             return
         self._show(f"error: {type(error).__name__}: {error}. This is a bug of bmz-ddpm.")
-        raise error  # napari shows where
+        notification_manager.receive_error(type(error), error, error.__traceback__)
 
     def _show(self, text: str) -> None:
         self.status.setText(" ".join(text.split()))
