@@ -40,7 +40,8 @@ if sys.platform == "linux":
 import napari
 from checks import photons
 from napari.utils.notifications import notification_manager
-from npe2 import PluginManager, PluginManifest, io_utils
+from npe2 import PluginManifest
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt.utils import WorkerBase
 from test_napari_parts import MANIFEST, tiny, write_set
@@ -49,6 +50,8 @@ from bmz_ddpm.napari import widget as module
 from bmz_ddpm.napari.widget import DenoiseWidget
 from bmz_ddpm.package.load import Model
 from bmz_ddpm.runtime.tiling import Tiling
+
+DELETE = QEvent.Type.DeferredDelete.value
 
 
 def wait(until: Callable[[], bool], seconds: float = 120) -> None:
@@ -201,7 +204,8 @@ def test_closing_the_widget_alone(viewer: napari.Viewer, gate: Gate) -> None:
     viewer.window.remove_dock_widget(dock)
     widget.deleteLater()
     del widget, dock
-    wait(closed.is_set)
+    QApplication.sendPostedEvents(None, DELETE)  # only a running event loop does this by itself
+    assert closed.is_set()
     gate.go.set()
     wait(lambda: not WorkerBase._worker_set)
     assert gate.tiles == 1
@@ -273,7 +277,8 @@ def test_what_a_model_leaves_open(widget: DenoiseWidget) -> None:
     assert widget.engine.isEnabled()
 
 
-def test_nothing_in_the_widget_is_cut_off(widget: DenoiseWidget) -> None:
+def test_nothing_in_the_widget_is_cut_off(viewer: napari.Viewer) -> None:
+    widget = DenoiseWidget(viewer)
     widget.status.setText("error: " + "a long message that takes many lines " * 8)
     widget.resize(widget.minimumSizeHint())
     widget.show()
@@ -286,11 +291,7 @@ def test_nothing_in_the_widget_is_cut_off(widget: DenoiseWidget) -> None:
 
 def test_the_reader_in_the_viewer(viewer: napari.Viewer, tmp_path: Path) -> None:
     write_set(tmp_path, pixel_size=(0.5, 0.25))
-    manager = PluginManager()
-    manager.register(PluginManifest.from_file(MANIFEST))
-    layers = io_utils._read([str(tmp_path / "cells_std.tif")], stack=False, _pm=manager)
-    for data, arguments, _ in layers:
-        viewer.add_image(data, **arguments)
+    viewer.open(str(tmp_path / "cells_std.tif"), plugin="bmz-ddpm")
     assert names(viewer) == ["cells_std", "cells_entropy", "cells_denoised"]
     assert tuple(viewer.layers[0].scale) == pytest.approx((0.5, 0.25))
     assert [str(unit) for unit in viewer.layers[0].units] == ["micrometer", "micrometer"]
