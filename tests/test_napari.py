@@ -44,7 +44,7 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from superqt.utils import WorkerBase
-from test_napari_parts import MANIFEST, tiny, write_set
+from test_napari_parts import MANIFEST, quick, tiny, write_set  # noqa: F401
 
 from bmz_ddpm.napari import widget as module
 from bmz_ddpm.napari.widget import DenoiseWidget
@@ -115,6 +115,7 @@ def test_napari_finds_the_plugin() -> None:
     assert PluginManifest.from_distribution("bmz-ddpm").contributions.widgets
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_checkpoint_on_a_film(
     viewer: napari.Viewer, widget: DenoiseWidget, tmp_path: Path
 ) -> None:
@@ -125,8 +126,6 @@ def test_a_checkpoint_on_a_film(
     assert widget.image.currentText() == "film"
     assert widget.axes.text() == "tyx"
     widget.model.setText(str(tiny(tmp_path / "best.safetensors")))
-    widget.steps.setValue(1)
-    widget.samples.setValue(2)
     widget.start()
     assert widget.cancel.isEnabled()
     assert not widget.run.isEnabled()
@@ -142,7 +141,7 @@ def test_a_checkpoint_on_a_film(
         assert layer.units == viewer.layers[0].units
         assert layer.axis_labels == ("t", "y", "x")
         assert layer.metadata["objective"] == "63x"
-        assert layer.metadata["bmz_ddpm"]["samples"] == 2
+        assert layer.metadata["bmz_ddpm"]["profile"] == "balanced"
     assert widget.image.currentText() == "film"  # not a result
 
 
@@ -270,10 +269,10 @@ def test_the_list_of_images_follows_the_viewer(
 
 def test_what_a_model_leaves_open(widget: DenoiseWidget) -> None:
     widget.model.setText("best.safetensors")
-    assert widget.steps.isEnabled()
+    assert widget.profile.isEnabled()
     assert not widget.engine.isEnabled()
     widget.model.setText("model.zip")
-    assert not widget.samples.isEnabled()
+    assert not widget.profile.isEnabled()
     assert widget.engine.isEnabled()
 
 

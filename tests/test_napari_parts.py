@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,16 @@ from torch.nn.modules import module
 
 from bmz_ddpm.config import ModelConfig
 from bmz_ddpm.data.images import write_tiff
+from bmz_ddpm.diffusion.assemble import SamplerSettings
 from bmz_ddpm.diffusion.denoiser import SIZES
+from bmz_ddpm.diffusion.profiles import PROFILES
 from bmz_ddpm.display.scale import grey_limits
 from bmz_ddpm.errors import CheckpointError, DataError
 from bmz_ddpm.napari import job
 from bmz_ddpm.napari.layers import Place, place_of, result_layers
 from bmz_ddpm.napari.reader import OUTPUTS, get_reader
 from bmz_ddpm.napari.source import guess_axes, image_of
+from bmz_ddpm.package.load import load_model
 from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling
 from bmz_ddpm.train.checkpoint import build_denoiser, save_tensors
@@ -179,6 +183,14 @@ def test_a_result_that_cannot_be_read(tmp_path: Path) -> None:
         reader(str(tmp_path / "cells_denoised.tif"))
 
 
+def test_the_widget_offers_all_samplers() -> None:
+    """Read, not imported: it needs Qt."""
+    source = (MANIFEST.parent / "widget.py").read_text()
+    offered = ast.literal_eval(source.partition("\nPROFILES = ")[2].partition("\n")[0])
+    assert offered[0] == "balanced"
+    assert set(offered) == set(PROFILES)
+
+
 def test_the_manifest_names_what_the_reader_reads() -> None:
     reader = yaml.safe_load(MANIFEST.read_text())["contributions"]["readers"][0]
     endings = (".tif", ".ome.tif", ".ome.zarr")
@@ -186,29 +198,30 @@ def test_the_manifest_names_what_the_reader_reads() -> None:
     assert all(get_reader(p.replace("*", "cells")) for p in reader["filename_patterns"])
 
 
-def settings(path: Path, **given: Any) -> job.Settings:
-    return job.Settings(path, **{"steps": 2, "samples": 2} | given)
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> SamplerSettings:
+    """What "balanced" is in this test."""
+    chosen = SamplerSettings(1, 2, 0.0)
+    monkeypatch.setitem(PROFILES, "balanced", chosen)
+    return chosen
 
 
-def test_the_job_is_what_predict_does(tmp_path: Path) -> None:
+def test_the_job_is_what_predict_does(tmp_path: Path, quick: SamplerSettings) -> None:
     path = tiny(tmp_path / "best.safetensors")
     image = xr.DataArray(photons(70, 90)[0, 0], dims=("y", "x"))
     tiles: list[tuple[int, int]] = []
     notes: list[str] = []
-    chosen = settings(path, steps=1)
+    chosen = job.Settings(path)
     results = job.run(image, "cells", chosen, lambda *t: tiles.append(t), notes.append, bool)
     assert tiles == [(0, 1), (1, 1)]
     assert notes == []
-    from bmz_ddpm.diffusion.assemble import SamplerSettings
-    from bmz_ddpm.package.load import load_model
-
-    backend = load_model(path, SamplerSettings(1, 2, 0.0)).backend
+    backend = load_model(path, quick).backend
     for name, expected in denoise(image, backend, Tiling(256, 32)).items():
         np.testing.assert_array_equal(results[name], expected)
 
 
 def test_a_checkpoint_stops_between_two_layers(tmp_path: Path) -> None:
-    """Ten thousand samples of a tile would take hours."""
+    """The paper's sampler would take minutes for this tile."""
     path = tiny(tmp_path / "best.safetensors")
     image = xr.DataArray(photons(32, 32)[0, 0], dims=("y", "x"))
     asked = []
@@ -217,7 +230,7 @@ def test_a_checkpoint_stops_between_two_layers(tmp_path: Path) -> None:
         asked.append(1)
         return len(asked) > 20
 
-    chosen = settings(path, samples=10_000, steps=100)
+    chosen = job.Settings(path, profile="paper")
     with pytest.raises(job.Cancelled):
         job.run(image, "cells", chosen, lambda *_: None, print, stopped)
     assert len(asked) == 21
@@ -229,7 +242,7 @@ def test_what_the_job_refuses(tmp_path: Path) -> None:
     image = xr.DataArray(np.ones((32, 32)), dims=("y", "x"))
 
     def run(image: xr.DataArray, path: Path) -> None:
-        job.run(image, "cells", settings(path), lambda *_: None, print, bool)
+        job.run(image, "cells", job.Settings(path), lambda *_: None, print, bool)
 
     with pytest.raises(CheckpointError, match=r"missing\.zip: does not exist"):
         run(image, tmp_path / "missing.zip")
@@ -241,9 +254,10 @@ def test_what_the_job_refuses(tmp_path: Path) -> None:
         run(image.expand_dims(c=3), path)
 
 
+@pytest.mark.usefixtures("quick")
 def test_grey_levels_of_another_camera_are_said(tmp_path: Path) -> None:
     path = tiny(tmp_path / "best.safetensors")
     notes: list[str] = []
     image = xr.DataArray(np.full((8, 8), 900.0), dims=("y", "x"))
-    job.run(image, "cells", settings(path, steps=1), lambda *_: None, notes.append, bool)
+    job.run(image, "cells", job.Settings(path), lambda *_: None, notes.append, bool)
     assert notes == ["cells: 100.0% of the pixels are above 255, where the model's range ends"]

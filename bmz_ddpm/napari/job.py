@@ -26,17 +26,14 @@ class Settings:
     model : Path
         Package, checkpoint, .pt or .onnx file.
     engine, device : str
-    steps, samples : int
-        For checkpoints; in packages the sampler is fixed.
-    seed : int
+    profile : str
+        Name of a sampler in `diffusion.profiles`, for checkpoints; in packages it is fixed.
     """
 
     model: Path
     engine: str = "auto"
     device: str = "cpu"
-    steps: int = 4
-    samples: int = 16
-    seed: int = 0
+    profile: str = "balanced"
 
 
 def run(
@@ -76,7 +73,7 @@ def run(
         If the model or the image cannot be used.
     """
     from ..cli.options import HALO, TILE
-    from ..diffusion.assemble import SamplerSettings
+    from ..diffusion.profiles import PROFILES
     from ..package.load import load_model
     from ..runtime.predictor import check_image, denoise, intensity_warning
     from ..runtime.tiling import Tiling
@@ -86,7 +83,7 @@ def run(
             raise Cancelled
         progress(done, total)
 
-    sampler = SamplerSettings(settings.steps, settings.samples, 0.0, seed=settings.seed)
+    sampler = PROFILES[settings.profile]
     model = load_model(settings.model, sampler, settings.engine, settings.device)
     image = _checked(image.compute(), name)
     check_image(image, model.in_channels or image.sizes.get("c", 1), name)

@@ -23,12 +23,10 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from ..cli.options import SAMPLES, STEPS
 from ..errors import CheckpointError, DataError, UserError
 from . import job
 from .layers import Place, result_layers
@@ -36,6 +34,8 @@ from .source import guess_axes, image_of
 
 _MODELS = "Models (*.zip *.safetensors *.pt *.onnx rdf.yaml)"
 ENGINES = ("auto", "onnx", "torchscript")
+#: As in `diffusion.profiles`, the usual one first: importing that takes seconds.
+PROFILES = ("balanced", "fast", "instant", "paper")
 
 
 class Reports(QObject):
@@ -73,14 +73,9 @@ class DenoiseWidget(QWidget):
         self.engine.addItems(ENGINES)
         self.device.addItems(["cpu", "cuda"])
         self.device.setEditable(True)
-        self.steps, self.samples = QSpinBox(), QSpinBox()
-        for box, value, tip in (
-            (self.steps, STEPS, "network passes per sample"),
-            (self.samples, SAMPLES, "samples to average"),
-        ):
-            box.setRange(1, 10_000)
-            box.setValue(value)
-            box.setToolTip(f"{tip}; for a checkpoint, a package has its own")
+        self.profile = QComboBox()
+        self.profile.addItems(PROFILES)
+        self.profile.setToolTip("for a checkpoint; a package has its own sampler")
         self.browse, self.run, self.cancel = (
             QPushButton(text) for text in ("Browse…", "Denoise", "Cancel")
         )
@@ -94,8 +89,7 @@ class DenoiseWidget(QWidget):
         form.addRow("Model", _side_by_side(self.model, self.browse))
         form.addRow("Engine", self.engine)
         form.addRow("Device", self.device)
-        form.addRow("Steps", self.steps)
-        form.addRow("Samples", self.samples)
+        form.addRow("Sampler", self.profile)
         whole = QVBoxLayout(self)
         whole.addLayout(form)
         whole.addWidget(_side_by_side(self.run, self.cancel))
@@ -150,8 +144,7 @@ class DenoiseWidget(QWidget):
         """Only checkpoints leave the sampler open; only packages hold several engines."""
         self.model.setToolTip(self.model.text())
         checkpoint = self.model.text().strip().endswith(".safetensors")
-        self.steps.setEnabled(checkpoint)
-        self.samples.setEnabled(checkpoint)
+        self.profile.setEnabled(checkpoint)
         self.engine.setEnabled(not checkpoint)
 
     def _browse(self) -> None:
@@ -211,7 +204,7 @@ class DenoiseWidget(QWidget):
             raise CheckpointError("no model is chosen", "browse for a package or a checkpoint")
         device = self.device.currentText().strip() or "cpu"
         return job.Settings(
-            Path(text), self.engine.currentText(), device, self.steps.value(), self.samples.value()
+            Path(text), self.engine.currentText(), device, self.profile.currentText()
         )
 
     def _on_view(self, layer: Image) -> tuple[int, ...]:
