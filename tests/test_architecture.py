@@ -20,6 +20,7 @@ RANK = {
     "device": 0,
     "environments": 0,
     "data": 1,
+    "display": 1,
     "diffusion": 1,
     "prepare": 2,
     "train": 2,
@@ -35,7 +36,7 @@ RANK |= {
     "package": 6,
     "check": 7,
 }
-RANK |= {"upload": 8, "cli": 9}
+RANK |= {"upload": 8, "cli": 9, "napari": 10}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
@@ -54,6 +55,8 @@ OWNERS = {
     "bm3d": {"evaluate/classical.py"},
     "careamics": {"baselines/careamics_runner.py"},
     "httpx": {"upload/client.py"},
+    "napari": {"napari/"},
+    "qtpy": {"napari/"},
     "lightning_fabric": {"train/engine.py"},
 }
 
@@ -141,7 +144,7 @@ def test_public_functions_have_docstrings() -> None:
 
 def test_help_needs_no_heavy_import() -> None:
     heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
-    heavy += ("SimpleITK", "zarr", "matplotlib")
+    heavy += ("SimpleITK", "zarr", "matplotlib", "napari", "qtpy")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

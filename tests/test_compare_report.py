@@ -29,7 +29,7 @@ from bmz_ddpm.compare.calibration import calibration_curve, promised_and_found
 from bmz_ddpm.compare.drawing import drawing, require_matplotlib, wrapped
 from bmz_ddpm.compare.evaluations import read_evaluations
 from bmz_ddpm.compare.measures import MEASURES
-from bmz_ddpm.compare.panels import Panel, Strip, figure_of, scale_bar
+from bmz_ddpm.compare.panels import Panel, Strip, figure_of
 from bmz_ddpm.compare.pictures import make_gallery
 from bmz_ddpm.compare.report import replace_folder, write_report
 from bmz_ddpm.compare.table import Comparison, compare
@@ -287,12 +287,6 @@ def test_long_names_take_two_lines() -> None:
     assert wrapped("CARE") == "CARE"
     assert wrapped(LONG[4]) == "pix2pix_with_an_endl\ness_name_without_an…"
     assert wrapped("one two three four five", 10) == "one two\nthree fou…"
-
-
-def test_scale_bars() -> None:
-    assert scale_bar(256, 0.025) == (pytest.approx(40 / 256), "1 µm")
-    assert scale_bar(100, 0.01) == (pytest.approx(0.2), "200 nm")
-    assert scale_bar(256, None) == (pytest.approx(50 / 256), "50 pixels (pixel size unknown)")
 
 
 def test_profile_runs_through_the_brightest_structure() -> None:

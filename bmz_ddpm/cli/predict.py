@@ -8,13 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import DataError, UserError
+from ..errors import ConfigError, DataError, UserError
 from .options import (
     HALO,
     TILE,
     Device,
     Halo,
     Out,
+    Preview,
+    PreviewAt,
 )
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
@@ -37,6 +39,8 @@ def predict(
     ] = None,
     halo: Halo = HALO,
     device: Device = "cpu",
+    preview: Preview = False,
+    preview_at: PreviewAt = None,
 ) -> None:
     """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
 
@@ -46,6 +50,7 @@ def predict(
     denoised and std are in grey levels, entropy in nats.
     """
     _check_names(images)
+    centre = _centre(preview_at)
 
     from ..files import refuse_unwritable
     from ..package.load import load_model
@@ -61,7 +66,9 @@ def predict(
     failed = 0
     for path in images:
         try:
-            _denoise_file(path, loaded, tiling, halo, out)
+            targets = _denoise_file(path, loaded, tiling, halo, out)
+            if preview or centre:
+                _write_preview(path, targets, centre)
         except UserError as error:
             if len(images) == 1:
                 raise
@@ -81,7 +88,29 @@ def _check_names(images: list[Path]) -> None:
             )
 
 
-def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # type: ignore[no-untyped-def]
+def _centre(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    y, _, x = text.partition(",")
+    if not (y.strip().isdecimal() and x.strip().isdecimal()):
+        raise ConfigError(
+            f"--preview-at {text}: is not Y,X, a row and a column in pixels", "e.g. 512,300"
+        )
+    return int(y), int(x)
+
+
+def _write_preview(path: Path, targets: list[Path], centre: tuple[int, int] | None) -> None:
+    from ..data.images import image_name, read_image
+    from ..display.preview import draw_preview
+    from ..files import write_bytes
+
+    results = {image_name(target).rpartition("_")[2]: read_image(target) for target in targets}
+    picture = targets[0].parent / f"{image_name(path)}_preview.png"
+    write_bytes(picture, draw_preview(read_image(path), results, path.name, centre))
+    typer.echo(picture)
+
+
+def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> list[Path]:  # type: ignore[no-untyped-def]
     from ..data.images import read_image, write_tiff
     from ..runtime.likeness import unlike
     from ..runtime.predictor import check_image, denoise, intensity_warning
@@ -99,7 +128,9 @@ def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # t
             sys.stderr.write(f"warning: {warning}.\n")
     line = ProgressLine(f"{path.name}: tile")
     results = denoise(image, model.backend, used, line.show)
+    targets = []
     for name, result in results.items():
-        target = out / f"{path.stem}_{name}.tif"
-        write_tiff(target, result)
-        typer.echo(target)
+        targets.append(out / f"{path.stem}_{name}.tif")
+        write_tiff(targets[-1], result)
+        typer.echo(targets[-1])
+    return targets
