@@ -83,8 +83,8 @@ def run_baseline(job: Baseline, say: Say, progress: Progress) -> list[Path]:
     """Run a baseline.
 
     Writes ``predictions/NAME.tif`` (float32, counts) for each restored pair, named as
-    `evaluate.images.image_names` does; ``baseline.json``; and, for a trained method, its checkpoint with
-    ``training.json``. A folder with a checkpoint is not trained again: it is used.
+    `evaluate.images.image_names` does; ``baseline.json``; and, for a trained method, its
+    checkpoint with ``training.json``. A folder with a checkpoint is not trained again: it is used.
 
     Parameters
     ----------
