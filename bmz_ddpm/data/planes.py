@@ -184,7 +184,8 @@ def centre(rows: int, columns: int, side: int, grid: int = 1) -> tuple[slice, sl
 
 def central(planes: Planes, side: int, count: int = 0) -> Planes:
     """Return the central squares (see `centre`) of the first `count` planes; 0 for all."""
-    window = (slice(count or None), slice(None), *centre(*planes.low.shape[2:], side))
+    rows, columns = planes.low.shape[2:]
+    window = (slice(count or None), slice(None), *centre(rows, columns, side))
     mask = None if planes.mask is None else planes.mask[window]
     return Planes(planes.low[window], planes.high[window], mask)
 
