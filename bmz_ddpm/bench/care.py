@@ -35,7 +35,7 @@ class CareUNet(nn.Module):
         self.up = nn.ModuleList(_twice(2 * w, w, max(w // 2, width)) for w in reversed(widths[:-1]))
         self.out = nn.Conv2d(width, out_channels, 1)
         self.pool = nn.MaxPool2d(2)
-        self.double = nn.Upsample(scale_factor=2, mode="nearest")
+        self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, C_in, Y, X) to (B, C_out, Y, X); y and x multiples of 4."""
@@ -46,7 +46,7 @@ class CareUNet(nn.Module):
             x = self.pool(x)
         x = self.bottom(x)
         for block in self.up:
-            x = block(torch.cat([self.double(x), skips.pop()], 1))
+            x = block(torch.cat([self.enlarge(x), skips.pop()], 1))
         return self.out(x) + image[:, :1]
 
 
