@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def _eager_parts(
         parts.add("bfloat16", lambda: quiet(lambda: half(*inputs)))
         for name, network in (("cuda_graph", last), ("bfloat16_graph", half)):
             replay = graphed(network, inputs)
-            parts.add(name, lambda replay=replay: quiet(lambda: replay(*inputs)))
+            parts.add(name, partial(quiet, partial(replay, *inputs)))
 
 
 def onnx_call(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, device: str) -> Part:

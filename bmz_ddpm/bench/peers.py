@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..errors import MissingDependency
 from ..train.checkpoint import Checkpoint
 from .engines import Parts, quiet
 from .subject import Subject
+from .timing import Part
 
 
 class Wrapped(nn.Module):
@@ -22,17 +24,16 @@ class Wrapped(nn.Module):
     loop and the engine, not what a library's own network would spend on these.
     """
 
-    def __init__(self, unet: nn.Module, modulation: Tensor) -> None:
+    def __init__(self, unet: nn.Module, modulation: Tensor, channels: int) -> None:
         super().__init__()
-        self.unet, self.modulation = unet, modulation
+        self.unet, self.modulation, self.channels = unet, modulation, channels
         self.passes = 0
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict from x_t and condition in two groups of channels; `timesteps` is the step."""
         self.passes += 1
-        channels = self.unet.conv_out.weight.shape[0] // self.unet.stem**2
         row = self.modulation[timesteps.reshape(-1)[:1].long()]
-        return self.unet(x[:, :channels], x[:, channels:], row)
+        return self.unet(x[:, : self.channels], x[:, self.channels :], row)
 
 
 def wrapped(checkpoint: Checkpoint, device: str) -> Wrapped:
@@ -45,7 +46,7 @@ def wrapped(checkpoint: Checkpoint, device: str) -> Wrapped:
     bar = Schedule(config.num_train_steps, config.schedule_offset).alpha_bar()[1:]
     with torch.inference_mode():
         rows = checkpoint.denoiser.embedding(torch.from_numpy(bar)).clone()
-    return Wrapped(unet.to(device), rows.to(device))
+    return Wrapped(unet.to(device), rows.to(device), config.out_channels)
 
 
 def _betas(checkpoint: Checkpoint) -> Any:
@@ -80,7 +81,8 @@ def diffusers_loop(
 
     config = checkpoint.config
     network = wrapped(checkpoint, str(cond.device))
-    scheduler = (DDPMScheduler if eta else DDIMScheduler)(
+    kind: Any = DDPMScheduler if eta else DDIMScheduler
+    scheduler = kind(
         num_train_timesteps=config.num_train_steps,
         trained_betas=_betas(checkpoint),
         prediction_type=_PREDICTION[config.prediction],
@@ -121,7 +123,8 @@ def monai_loop(
 
     config = checkpoint.config
     network = wrapped(checkpoint, str(cond.device))
-    scheduler = (DDPMScheduler if eta else DDIMScheduler)(
+    kind: Any = DDPMScheduler if eta else DDIMScheduler
+    scheduler = kind(
         num_train_timesteps=config.num_train_steps,
         schedule="cosine",
         prediction_type=_PREDICTION[config.prediction],
@@ -148,6 +151,10 @@ def monai_loop(
 LOOPS = {"diffusers": diffusers_loop, "monai": monai_loop}
 
 
+def _loop(loop: Callable[..., Any], made: tuple[Any, ...]) -> Part:
+    return quiet(loop(*made)[0])
+
+
 def peer_parts(subject: Subject, side: int, device: str, eta: float) -> Parts:
     """Return the loops of the installed libraries, with the same steps and samples."""
     parts = Parts()
@@ -157,5 +164,5 @@ def peer_parts(subject: Subject, side: int, device: str, eta: float) -> Parts:
             continue
         cond = subject.bare_inputs(side)[1].to(device)
         made = (subject.checkpoint, subject.steps, subject.samples, eta, cond)
-        parts.add(name, lambda loop=loop, made=made: quiet(loop(*made)[0]))
+        parts.add(name, partial(_loop, loop, made))
     return parts

@@ -112,6 +112,7 @@ def exported(checkpoint: Checkpoint, settings: SamplerSettings, folder: Path) ->
     """Write a checkpoint's sampler as TorchScript and ONNX."""
     folder.mkdir(parents=True, exist_ok=True)
     sampler = checkpoint.sampler(settings)
+    assert isinstance(sampler, DiffusionSampler)  # `bench` refuses the student
     scripted = to_torchscript(sampler)
     files = {n: folder / WEIGHTS_FILES[n] for n in ("torchscript", "onnx")}
     save_torchscript(scripted, files["torchscript"])

@@ -6,8 +6,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 Part = Callable[[], object]
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Spread:
 
 
 def interleaved(
-    parts: Mapping[str, Part],
+    parts: Mapping[_Key, Part],
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     wait: Part = lambda: None,
     report: Callable[[int, int], None] = lambda *_: None,
-) -> dict[str, list[float]]:
+) -> dict[_Key, list[float]]:
     """Time all parts once per round, so that whatever else the machine does meets all alike.
 
     Parameters
@@ -68,7 +70,7 @@ def interleaved(
     for part in parts.values():
         part()
     wait()
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    seconds: dict[_Key, list[float]] = {name: [] for name in parts}
     for i in range(rounds):
         for name, part in parts.items():
             start = clock()

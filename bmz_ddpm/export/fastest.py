@@ -35,10 +35,9 @@ def fastest_backend(module: DiffusionSampler | OnePass, device: str) -> tuple[Ba
     ConfigError
         If there is no such device.
     """
-    long = isinstance(module, DiffusionSampler) and (
-        module.coefficients.shape[0] * module.draws.numel() >= WORTH
-    )
-    if not long:
+    if isinstance(module, OnePass):
+        return torch_backend(module, device), "eager"
+    if module.coefficients.shape[0] * module.draws.numel() < WORTH:
         return torch_backend(module, device), "eager"
     if torch.device(device).type == "cuda":
         return _on_gpu(module, device), "eager"
