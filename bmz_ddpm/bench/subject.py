@@ -164,8 +164,10 @@ def _from_package(path: Path, folder: Path) -> Subject:
 
 
 def unwrapped(scripted: Any) -> Any:
-    """Return the sampler itself; the package with one output wraps it."""
-    return getattr(scripted, "sampler", scripted)
+    """Return the sampler itself; a single output, or intervals, are wrapped around it."""
+    while hasattr(scripted, "sampler"):
+        scripted = scripted.sampler
+    return scripted
 
 
 def network_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Path:

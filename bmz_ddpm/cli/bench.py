@@ -52,7 +52,11 @@ def bench(
     refuse_unwritable(out / "bench.json")
     settings = sampling.settings()
     plan = Plan(tile, halo, rounds, device, compiled, image, scaling, memory)
-    result = bench(model, settings, plan, lambda line: sys.stderr.write(line + " …\n") and None)
+
+    def report(line: str) -> None:
+        sys.stderr.write(line + " …\n")
+
+    result = bench(model, settings, plan, report)
     sys.stderr.write(text(result))
     for path in write_results(result, out):
         typer.echo(path)
