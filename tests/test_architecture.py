@@ -35,6 +35,7 @@ RANK |= {
     "compare": 5,
     "package": 6,
     "check": 7,
+    "bench": 7,
 }
 RANK |= {"upload": 8, "cli": 9, "napari": 10}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
@@ -50,7 +51,9 @@ OWNERS = {
     "microssim": {"evaluate/perceptual.py"},
     "SimpleITK": {"prepare/register.py"},
     "zarr": {"data/ome_zarr.py"},
-    "matplotlib": {"compare/"},
+    "matplotlib": {"compare/", "bench/plot.py"},
+    "diffusers": {"bench/peers.py"},
+    "monai": {"bench/peers.py"},
     "typer": {"cli"},
     "bm3d": {"evaluate/classical.py"},
     "careamics": {"baselines/careamics_runner.py"},

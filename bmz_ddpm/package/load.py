@@ -14,11 +14,11 @@ import yaml
 from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
 from ..errors import CheckpointError, ConfigError, MissingDependency
+from ..export.fastest import fastest_backend
 from ..runtime.backends import (
     OUTPUTS,
     Backend,
     onnx_backend,
-    torch_backend,
     torchscript_backend,
     unstacked,
 )
@@ -84,12 +84,12 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        backend = torch_backend(checkpoint.module(settings), device)
+        backend, used = fastest_backend(checkpoint.module(settings), device)
         return Model(
             backend,
             None,
             config.in_channels,
-            "eager",
+            used,
             (config.intensity.low, config.intensity.high),
             settings.num_samples,
             checkpoint.calibration(settings),
