@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import DataError, UserError
+from ..errors import ConfigError, DataError, UserError
 from .options import (
     ETA,
     HALO,
     SAMPLES,
     STEPS,
     TILE,
-    Device,
+    Axes,
+    Channel,
     Halo,
     Mirror,
     Out,
@@ -28,21 +30,58 @@ from .options import (
 )
 from .progress import ProgressLine
 
+FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
+
 
 def predict(
     model: Annotated[
         Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
     ],
-    images: Annotated[list[Path], typer.Argument(help="Images: TIFF or PNG.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
+    ],
     out: Out = Path("denoised"),
     engine: Annotated[
-        Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
+        Literal["auto", "onnx", "torchscript", "torch"],
+        typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
     ] = "auto",
     tile: Annotated[
         int | None,
         typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
     ] = None,
     halo: Halo = HALO,
+    axes: Axes = "",
+    channel: Channel = "",
+    format: Annotated[
+        FormatOption,
+        typer.Option(
+            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
+            "where that is too small."
+        ),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["float32", "input"],
+        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
+    ] = "float32",
+    chunk: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
+            "together; rounded to whole tiles. Default: up to 1024.",
+        ),
+    ] = 0,
+    pyramid: Annotated[
+        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
+    ] = True,
+    noise: Annotated[
+        Literal["auto", "position", "content"],
+        typer.Option(
+            help="What the noise depends on. position: planes and frames share it, so that films "
+            "do not flicker (auto for stacks, where the engine can); content: each has its own."
+        ),
+    ] = "auto",
     sampler: Sampler = "ddim",
     steps: Steps = STEPS,
     samples: Samples = SAMPLES,
@@ -50,33 +89,68 @@ def predict(
     mirror: Mirror = True,
     samples_per_pass: SamplesPerPass = 1,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
+    ] = "cpu",
+    memory: Annotated[
+        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
+    ] = "",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
+            "need bmz-ddpm and the same folders."
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
+    ] = False,
 ) -> None:
-    """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
+    """Denoise images; write NAME_denoised, NAME_std and NAME_entropy, and NAME_run.json.
 
     Sampler options apply to a checkpoint; in packages and exported files the sampler is fixed.
-    denoised and std are in grey levels, entropy in nats.
+    denoised and std are in grey levels, entropy in nats. Axes, sizes, names and what the
+    microscope wrote down are kept. Interrupted? Repeat the command: finished blocks are kept in
+    NAME.unfinished until all are done.
     """
     _check_names(images)
 
     from ..diffusion.assemble import SamplerSettings
+    from ..evaluate.journal import fingerprint
     from ..files import refuse_unwritable
     from ..package.load import load_model
+    from ..predict.estimate import parse_memory
+    from ..predict.plan import Request
     from ..runtime.tiling import Tiling
 
     settings = SamplerSettings(
         steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
     )
-    loaded = load_model(model, settings, engine, device)
+    devices = tuple(part.strip() for part in device.split(",") if part.strip())
+    if not devices:
+        raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
+    budget = parse_memory(memory)
+    loaded = load_model(model, settings, engine, "cpu" if scheduler else devices[0])
     if tile is not None:
         tiling = Tiling(tile, halo) if tile else None
     else:
         tiling = loaded.tiling or Tiling(TILE, halo)
-    refuse_unwritable(out / "results")
+    if not dry_run:
+        refuse_unwritable(out / "results")
+    request = Request(
+        model, settings, engine, devices, tiling, halo, out, axes, channel, format, dtype, noise,
+        chunk, pyramid, budget, scheduler,
+    )  # fmt: skip
+    model_hash = fingerprint(model)
+    _each(images, lambda path: _denoise_file(path, request, loaded, model_hash, dry_run))
+
+
+def _each(images: list[Path], work: Callable[[Path], None]) -> None:
+    """Do the work for every image; one that cannot be denoised does not stop the others."""
     failed = 0
     for path in images:
         try:
-            _denoise_file(path, loaded, tiling, halo, out)
+            work(path)
         except UserError as error:
             if len(images) == 1:
                 raise
@@ -87,30 +161,33 @@ def predict(
 
 
 def _check_names(images: list[Path]) -> None:
-    stems = [path.stem for path in images]
-    for path in images:
-        if stems.count(path.stem) > 1:
+    names = [path.name.partition(".ome.")[0] if ".ome." in path.name else path.stem
+             for path in images]  # fmt: skip
+    for path, name in zip(images, names, strict=True):
+        if names.count(name) > 1:
             raise DataError(
-                f"{path}: another image is called '{path.stem}' too, results would be overwritten",
+                f"{path}: another image is called '{name}' too, results would be overwritten",
                 "denoise them in separate calls with different --out",
             )
 
 
-def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> None:  # type: ignore[no-untyped-def]
-    from ..data.images import read_image, write_tiff
-    from ..runtime.predictor import check_image, denoise, intensity_warning
-    from ..runtime.tiling import whole
+def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool) -> None:  # type: ignore[no-untyped-def]
+    from ..predict import run
 
-    image = read_image(path)
-    check_image(image, model.in_channels or image.sizes.get("c", 1), str(path))
-    if model.grey_levels:
-        warning = intensity_warning(image, str(path), *model.grey_levels)
-        if warning:
-            sys.stderr.write(f"warning: {warning}.\n")
-    used = tiling or whole(image.sizes["y"], image.sizes["x"], halo)
-    line = ProgressLine(f"{path.name}: tile")
-    results = denoise(image, model.backend, used, line.show)
-    for name, result in results.items():
-        target = out / f"{path.stem}_{name}.tif"
-        write_tiff(target, result)
+    plan = run.make_plan(path, request, model, model_hash)
+    if dry_run:
+        for line in [*run.dry_run(plan, request, model), *(f"note: {n}" for n in plan.notes)]:
+            typer.echo(line)
+        return
+    if run.is_finished(plan):
+        sys.stderr.write(f"note: {path}: is finished already; to repeat, delete {plan.record}.\n")
+        targets = plan.targets
+    else:
+        progress = ProgressLine(f"{path.name}: tile")
+        targets = run.denoise_file(plan, request, model, progress.show, _warn)
+    for target in targets:
         typer.echo(target)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}.\n")

@@ -14,6 +14,8 @@ from ..device import usable_device
 from ..errors import CheckpointError, ConfigError, MissingDependency
 
 OUTPUTS = ("denoised", "std", "entropy")
+#: What a calibrated model gives besides.
+INTERVAL = ("lower", "upper")
 
 #: (B, C, Y, X) float32 counts to the three outputs, in the order of `OUTPUTS`.
 Backend = Callable[[np.ndarray], tuple[np.ndarray, ...]]
