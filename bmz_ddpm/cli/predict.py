@@ -12,10 +12,8 @@ import typer
 from ..errors import ConfigError, DataError, UserError
 from .options import (
     ETA,
-    HALO,
     SAMPLES,
     STEPS,
-    TILE,
     Axes,
     Channel,
     Halo,
@@ -48,9 +46,11 @@ def predict(
     ] = "auto",
     tile: Annotated[
         int | None,
-        typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
+        typer.Option(
+            help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
+        ),
     ] = None,
-    halo: Halo = HALO,
+    halo: Halo = 64,
     axes: Axes = "",
     channel: Channel = "",
     format: Annotated[
@@ -121,7 +121,6 @@ def predict(
     from ..package.load import load_model
     from ..predict.estimate import parse_memory
     from ..predict.plan import Request
-    from ..runtime.tiling import Tiling
 
     settings = SamplerSettings(
         steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
@@ -131,14 +130,10 @@ def predict(
         raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
     budget = parse_memory(memory)
     loaded = load_model(model, settings, engine, "cpu" if scheduler else devices[0])
-    if tile is not None:
-        tiling = Tiling(tile, halo) if tile else None
-    else:
-        tiling = loaded.tiling or Tiling(TILE, halo)
     if not dry_run:
         refuse_unwritable(out / "results")
     request = Request(
-        model, settings, engine, devices, tiling, halo, out, axes, channel, format, dtype, noise,
+        model, settings, engine, devices, tile, halo, out, axes, channel, format, dtype, noise,
         chunk, pyramid, budget, scheduler,
     )  # fmt: skip
     model_hash = fingerprint(model)

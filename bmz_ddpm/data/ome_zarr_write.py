@@ -47,6 +47,8 @@ def create_level(
         dimension_names=[NAMES[a] if a in "tc" else a for a in dims] if new else None,
         chunk_key_encoding=None if new else {"name": "v2", "separator": "/"},
         overwrite=True,
+        # a result of zeros is not a missing one
+        config={"write_empty_chunks": True},
     )
 
 

@@ -56,9 +56,10 @@ class Workshop:
         self.model = model or load_model(job.model, job.settings, job.engine, device)
         image = select_channels(open_image(job.image, job.axes), job.channel, job.image)
         self.image: xr.DataArray = image.transpose(..., "y", "x")
-        self.targets: list[Any] = [
-            zarr.open_group(stage_of(job.stage, name), mode="r+")["0"] for name in job.outputs
+        groups: list[Any] = [
+            zarr.open_group(stage_of(job.stage, name), mode="r+") for name in job.outputs
         ]
+        self.targets = [g["0"].with_config({"write_empty_chunks": True}) for g in groups]
 
     def read(self, block: Block) -> np.ndarray:
         """Return a block with its halo, mirrored beyond the image: (C, Y, X) float32 counts.

@@ -83,13 +83,13 @@ def create_stage(job: Job, shape: tuple[int, ...], types: dict[str, Any], kind: 
     import zarr
 
     for name in job.outputs:
-        folder = stage_of(job.stage, name)
-        if not (folder / ".bmz-ddpm").exists():
+        folder, made = stage_of(job.stage, name), job.stage / f"{name}.made"
+        if not made.exists():
             try:
                 zarr_format: Any = 2 if kind == "ome-zarr-0.4" else 3
                 group = zarr.open_group(folder, mode="w", zarr_format=zarr_format)
                 create_level(group, 0, job.dims, shape, job.grid.side, types[name])
-                (folder / ".bmz-ddpm").touch()  # complete: not cut while it was made
+                made.touch()  # complete: not cut while it was made
             except OSError as error:
                 raise DataError(
                     f"{folder}: could not be written ({error.strerror})",
@@ -130,7 +130,6 @@ def finish_output(
         window = _window(output, model)
         version = kind.rpartition("-")[2]
         write_metadata(folder, job.dims, image.attrs, target.name, version, stand_for, window)
-        (folder / ".bmz-ddpm").unlink()
         _exchange(folder, target, job.stage / f"old-{output}")
     except OSError as error:
         raise DataError(
