@@ -51,6 +51,8 @@ def counts(axes: str, dtype: str = "u2") -> np.ndarray:
 def write_zarr(
     path: Path, values: np.ndarray, axes: str, version: str = "0.4", **attrs: Any
 ) -> Path:
+    stored = "".join(a for a in "tczyx" if a in axes)
+    values, axes = values.transpose([axes.index(a) for a in stored]), stored
     group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
     create_level(group, 0, axes, values.shape, 32, values.dtype)[...] = values
     add_levels(group, axes, 32, smallest=64)

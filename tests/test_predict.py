@@ -115,10 +115,9 @@ def test_blocks_make_the_whole(tmp_path: Path, axes: str, kind: Any) -> None:
     for path, (_, wanted) in zip(
         paths, expected(values, axes, Tiling(96, 32)).items(), strict=True
     ):
-        found = pixels(path)
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
-        assert read_image(path).dims == tuple(axes)
+        found = read_image(path)
+        assert (found.dims, found.dtype) == (tuple(axes), np.float32)
+        np.testing.assert_array_equal(found.values, wanted)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {p.name for p in paths} | {"a_run.json"}
 
@@ -251,11 +250,11 @@ def test_ome_zarr_by_an_independent_reader(tmp_path: Path, version: str) -> None
     multiscale = attrs.multiscales[0]
     axes = [(a.name, a.type, a.unit) for a in multiscale.axes]
     assert axes == [
-        ("t", "time", "second"), ("z", "space", "micrometer"), ("c", "channel", None),
+        ("t", "time", "second"), ("c", "channel", None), ("z", "space", "micrometer"),
         ("y", "space", "micrometer"), ("x", "space", "micrometer"),
     ]  # fmt: skip
     scale = multiscale.datasets[0].coordinateTransformations[0].scale
-    assert scale == pytest.approx([2.5, 0.7, 1, 0.25, 0.1])
+    assert scale == pytest.approx([2.5, 1, 0.7, 0.25, 0.1])
     assert [(c.label, c.color) for c in attrs.omero.channels] == [
         ("DAPI", "0000FF"), ("GFP", "00FF00")]  # fmt: skip
     assert group.attrs["microscope"] == {"gain": 7}
@@ -335,7 +334,7 @@ def test_killed_at_any_moment(tmp_path: Path, kind: Any) -> None:
     source = write_zarr(tmp_path / "a.zarr", counts("zyx"), "zyx")
     whole = predict(source, request(tmp_path / "whole", format=kind))
     out = tmp_path / "out"
-    moments = [("before log", 3), ("after log", 9), ("store", 8), ("rename", 1), ("renamed", 1),
+    moments = [("before log", 3), ("after log", 5), ("store", 8), ("rename", 1), ("renamed", 1),
                ("rename", 2), ("renamed", 2), ("record", 1), ("remove", 1)]  # fmt: skip
     moments += [("levels", 1)] if kind == "ome-zarr" else []
     for moment, count in moments:

@@ -17,6 +17,8 @@ from ..runtime.tiling import Tiling, economical, whole
 Noise = Literal["content", "position"]
 Format = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
+#: OME-Zarr wants the axes of space together.
+ZARR_ORDER = "tczyx"
 #: A block is made of as many whole tiles as fit into this side.
 BLOCK = 1024
 #: Largest tile, and halo: with 64 pixels the shipped models show no seams (packaging/benchmarks).
@@ -196,9 +198,9 @@ class Job:
         return tuple(index[a] for a in self.dims)
 
 
-def output_dims(image: xr.DataArray, channels: int) -> tuple[str, ...]:
+def output_dims(image: xr.DataArray, channels: int, order: str = ORDER) -> tuple[str, ...]:
     """Return the axes of the results: those of the image, and c where the model gives several."""
-    return tuple(a for a in ORDER if a in image.dims or (a == "c" and channels > 1))
+    return tuple(a for a in order if a in image.dims or (a == "c" and channels > 1))
 
 
 def output_shape(sizes: Mapping[str, int], dims: tuple[str, ...], channels: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .. import __version__
+from ..axes import ORDER
 from ..data.channels import select_channels
 from ..data.images import image_name
 from ..data.lazy import open_image
@@ -26,7 +27,16 @@ from .blocks import Workshop
 from .estimate import estimate, fit_memory, probe
 from .journal import JOB, Journal, read_job
 from .outputs import choose_format, create_stage, finish_output, target_of, write_record
-from .plan import Job, Noise, Request, make_grid, output_dims, output_shape, output_types
+from .plan import (
+    ZARR_ORDER,
+    Job,
+    Noise,
+    Request,
+    make_grid,
+    output_dims,
+    output_shape,
+    output_types,
+)
 from .scan import scan
 from .workers import connected, here, on_cluster
 
@@ -92,10 +102,12 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     nothing = np.zeros((1, image.sizes.get("c", 1), GRID, GRID), np.float32)
     tried = model.backend(nothing)
     outputs, channels = (OUTPUTS + INTERVAL)[: len(tried)], tried[0].shape[1]
-    dims = output_dims(image, channels)
-    shape = output_shape({str(k): v for k, v in image.sizes.items()}, dims, channels)
+    sizes = {str(a): n for a, n in image.sizes.items()}
     types = output_types(outputs, request.dtype, image.dtype)
-    kind = choose_format(path, image, request.format, shape, types["denoised"])
+    plain = output_shape(sizes, output_dims(image, channels), channels)
+    kind = choose_format(path, image, request.format, plain, types["denoised"])
+    dims = output_dims(image, channels, ZARR_ORDER if "zarr" in kind else ORDER)
+    shape = output_shape(sizes, dims, channels)
     noise, notes = choose_noise(image, request, model)
     name = image_name(path)
     stage = request.out / f"{name}.unfinished"

@@ -93,14 +93,18 @@ def on_cluster(
 
     rest = iter(blocks)
     ahead = AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    waiting: set[Any] = set()
 
     def submit(block: Block) -> Any:
-        return client.submit(_on_worker, job, devices, block, pure=False)
+        future = client.submit(_on_worker, job, devices, block, pure=False)
+        waiting.add(future)
+        return future
 
     running = distributed.as_completed([submit(b) for b in islice(rest, ahead)])
     try:
         for future in running:
             finished = future.result()
+            waiting.discard(future)
             for block in islice(rest, 1):
                 running.add(submit(block))
             yield finished
@@ -113,13 +117,13 @@ def on_cluster(
         raise EnvironmentUnusable(
             f"the cluster: its workers lack {error.name}", "install bmz-ddpm on every worker"
         ) from error
-    except (OSError, distributed.client.FutureCancelledError) as error:
+    except (OSError, distributed.CancelledError) as error:
         raise EnvironmentUnusable(
             f"the cluster: the scheduler was lost ({type(error).__name__})",
             "repeat the command: finished blocks are kept",
         ) from error
     finally:
-        client.cancel([future for future, _ in running.queue.queue], force=True)
+        client.cancel(list(waiting), force=True)
 
 
 def _on_worker(job: Job, devices: tuple[str, ...], block: Block) -> Finished:
