@@ -234,7 +234,7 @@ def test_what_the_microscope_wrote_survives(tmp_path: Path, channel: str) -> Non
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_ome_zarr_by_an_independent_reader(tmp_path: Path, version: str) -> None:
-    from ome_zarr_models import open_ome_zarr
+    from ome_zarr_models import open_ome_zarr, v04
 
     omero = {"channels": [{"label": n, "color": c, "active": True,
                            "window": {"min": 0, "max": 9, "start": 0, "end": 9}}
@@ -244,9 +244,10 @@ def test_ome_zarr_by_an_independent_reader(tmp_path: Path, version: str) -> None
                         channel_names=("DAPI", "GFP"), zarr=attributes)  # fmt: skip
     target = predict(source, request(tmp_path / "out"))[0]
     group = zarr.open_group(target, mode="r")
-    read = open_ome_zarr(group)
-    attrs = read.ome_attributes if version == "0.5" else read.attributes
-    assert type(read).__module__.startswith(f"ome_zarr_models.v{version.replace('.', '')}")
+    if version == "0.5":
+        attrs = open_ome_zarr(group, version="0.5").ome_attributes  # compares the arrays, too
+    else:
+        attrs = v04.image.ImageAttrs.model_validate(group.attrs.asdict())
     multiscale = attrs.multiscales[0]
     axes = [(a.name, a.type, a.unit) for a in multiscale.axes]
     assert axes == [
@@ -356,7 +357,9 @@ def test_a_block_that_was_damaged_is_made_anew(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert killed(source, request(out, chunk=32), "before log", 20) == -signal.SIGKILL
     stage = out / "a.unfinished"
-    chunks = sorted(p for p in (stage / "denoised.zarr" / "0").rglob("*") if p.name.isdecimal())
+    chunks = sorted(
+        p for p in (stage / "denoised.zarr" / "0").rglob("*") if p.is_file() and p.name.isdecimal()
+    )
     chunks[0].write_bytes(chunks[0].read_bytes()[:20])
     chunks[1].unlink()
     with (stage / "finished.txt").open("a") as log:

@@ -167,13 +167,13 @@ def _read_png(path: Path, axes: str) -> xr.DataArray:
 def _read_tiff(path: Path, axes: str) -> xr.DataArray:
     import tifffile
 
-    with _complaints() as complaints, tifffile.TiffFile(path) as file:
+    with complaints() as said, tifffile.TiffFile(path) as file:
         series = single_series(path, file)
         values = series.asarray()
         image = xr.DataArray(values, dims=name_axes(path, series.axes.lower(), series.shape, axes))
         size, names = tiff_pixel_size(file), tiff_names(file, series, image.sizes.get("c", 1))
-        if complaints:
-            raise ValueError(complaints[0])
+        if said:
+            raise ValueError(said[0])
     if size is not None:
         image.attrs["pixel_size"] = size
     if names:
@@ -206,7 +206,7 @@ def tiff_names(file: Any, series: Any, channels: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def complaints() -> Iterator[list[str]]:
     """Collect what tifffile only logs, such as planes missing from a file that was cut short."""
     found: list[str] = []
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..axes import NAMES
 from .ome_xml import describe
 from .ome_zarr import OME_XML
 
@@ -44,7 +43,7 @@ def create_level(
         chunks=chunks,
         dtype=np.dtype(dtype),
         fill_value=0,
-        dimension_names=[NAMES[a] if a in "tc" else a for a in dims] if new else None,
+        dimension_names=list(dims) if new else None,
         chunk_key_encoding=None if new else {"name": "v2", "separator": "/"},
         overwrite=True,
         # a result of zeros is not a missing one
