@@ -1,6 +1,7 @@
 """What tiles change: whole image minus tiles, as `bioimageio predict-block-artifacts` shows it.
 
-Usage: python seams.py [--sampler ddim:log_snr:4x16] [--tiles 256:64 …] [--json FILE] [--picture PNG]
+Usage: python seams.py [--sampler ddim:log_snr:4x16] [--tiles 256:64 …] [--json FILE]
+    [--picture PNG]
 
 Differences of the mean are given as shares of the intensity range (0 to 255), and of both maps as
 multiples of the std map's mean. "Jump" is the mean step of the tiled image across the borders of
