@@ -23,6 +23,7 @@ RANK = {
     "diffusion": 1,
     "prepare": 2,
     "train": 2,
+    "distill": 3,
     "runtime": 3,
 }
 RANK |= {"export": 4, "evaluate": 4, "baselines": 5, "compare": 5, "package": 6, "check": 7}

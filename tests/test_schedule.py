@@ -72,14 +72,14 @@ def test_ancestral_steps_are_the_ddpm_posterior() -> None:
         x0 = np.sqrt(bar[t - 1]) * beta / (1 - bar[t])
         keep = np.sqrt(alpha) * (1 - bar[t - 1]) / (1 - bar[t])
         variance = beta * (1 - bar[t - 1]) / (1 - bar[t])
-        np.testing.assert_allclose(table[row, 2:], [x0, keep, np.sqrt(variance)], atol=1e-9)
+        np.testing.assert_allclose(table[row, 2:], [x0, keep, np.sqrt(variance), 0], atol=1e-9)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("num_steps", [1, 5, 200])
 def test_last_step_returns_x0_without_noise(eta: float, num_steps: int) -> None:
     bar = Schedule().sampled_alpha_bar(num_steps, "log_snr")
-    np.testing.assert_allclose(step_table(bar, "v", eta)[-1, 2:], [1, 0, 0])
+    np.testing.assert_allclose(step_table(bar, "v", eta)[-1, 2:], [1, 0, 0, 0])
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -87,7 +87,7 @@ def test_every_step_keeps_the_marginal_distribution(eta: float) -> None:
     """With the true x0, x_t ~ N(sqrt(bar)·x0, 1 − bar) must become the same at the next level."""
     bar = Schedule().sampled_alpha_bar(12, "time")
     for row, now, prev in zip(step_table(bar, "x0", eta), bar[:-1], bar[1:], strict=True):
-        x0, keep, sigma = row[2:]
+        x0, keep, sigma = row[2:5]
         assert x0 + keep * np.sqrt(now) == pytest.approx(np.sqrt(prev))
         assert keep**2 * (1 - now) + sigma**2 == pytest.approx(1 - prev, abs=1e-12)
 
@@ -100,3 +100,35 @@ def test_predictions_give_back_x0(prediction: Prediction) -> None:
     target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
     a, b = predict_x0(bar, prediction)
     np.testing.assert_allclose(a * (signal * x0 + noise * eps) + b * target, x0)
+
+
+@pytest.mark.parametrize(("order", "gain"), [(1, 2), (2, 4)])
+def test_the_second_order_halves_the_step_and_quarters_the_error(order: int, gain: int) -> None:
+    """Closed form: for normal data the deterministic path keeps x_t over its own spread."""
+    std = 0.3
+
+    def error(num_steps: int) -> float:
+        half_log_snr = np.linspace(-2, 3, num_steps + 1)
+        bar = 1 / (1 + np.exp(-2 * half_log_snr))
+        spread = np.sqrt(bar * std**2 + 1 - bar)
+        x, before = spread[0], 0.0
+        table = step_table(bar, "x0", 0.0, order)
+        for i, (_, _, x0, keep, _, earlier) in enumerate(table):
+            x0_hat = np.sqrt(bar[i]) * std**2 / spread[i] ** 2 * x
+            x, before = x0 * x0_hat + keep * x + earlier * before, x0_hat
+        return abs(float(x - spread[-1]))
+
+    assert error(40) / error(80) == pytest.approx(gain, rel=0.15)
+
+
+def test_the_second_order_draws_as_much_noise_as_the_first() -> None:
+    """And its first and last step are those of the first order (Lu et al. 2022, algorithm 2)."""
+    bar = Schedule().sampled_alpha_bar(6, "log_snr")
+    first, second = (step_table(bar, "v", 1.0, order) for order in (1, 2))
+    np.testing.assert_array_equal(first[:, [0, 1, 3, 4]], second[:, [0, 1, 3, 4]])
+    np.testing.assert_allclose(second[:, 2] + second[:, 5], first[:, 2])
+    assert (second[[0, -1], 5] == 0).all()
+    assert (second[1:-1, 5] < 0).all()
+    half = 0.5 * np.log(bar[:-1] / (1 - bar[:-1]))
+    r = (half[2] - half[1]) / (half[3] - half[2])
+    assert second[2, 2] == pytest.approx(first[2, 2] * (1 + 1 / (2 * r)))

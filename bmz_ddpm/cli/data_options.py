@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .option_groups import takes
 from .options import Axes, Channel, selection
 
 if TYPE_CHECKING:
@@ -125,25 +125,7 @@ class Images:
         return found
 
 
-def takes_images(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Images`; it gets them as its first parameter."""
-    options = [
-        parameter.replace(annotation=get_type_hints(Images, include_extras=True)[name])
-        for name, parameter in inspect.signature(Images).parameters.items()
-    ]
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        chosen = {option.name: given.pop(option.name) for option in options}
-        command(Images(**chosen), **given)
-
-    # typer reads both; an option without a default must not follow one that has it
-    every = sorted((*options, *own), key=lambda p: p.default is not inspect.Parameter.empty)
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in every]
-    run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in keyword}
-    return run
+takes_images = takes(Images)
 
 
 def _several(items: list[str] | None) -> list[str]:

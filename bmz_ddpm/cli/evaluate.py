@@ -11,10 +11,7 @@ import typer
 from ..errors import ConfigError, UserError
 from .data_options import Images, takes_images
 from .options import (
-    ETA,
     HALO,
-    SAMPLES,
-    STEPS,
     TILE,
     Align,
     AveragingCurve,
@@ -25,22 +22,16 @@ from .options import (
     KeepImages,
     MatchIntensity,
     MethodName,
-    Mirror,
     Out,
     Peak,
     Predictions,
     Rescale,
-    Sampler,
-    Samples,
-    SamplesPerPass,
     Scored,
-    Seed,
-    Spacing,
     Split,
-    Steps,
     TileOrWhole,
 )
 from .progress import ProgressLine
+from .sampler_options import Sampling, sampler_name, takes_sampling
 
 if TYPE_CHECKING:
     from ..data.pairs import Pair
@@ -50,8 +41,10 @@ if TYPE_CHECKING:
 
 
 @takes_images
+@takes_sampling
 def evaluate(
     images: Images,
+    sampling: Sampling,
     model: Scored = None,
     predictions: Predictions = None,
     baseline: Baseline = None,
@@ -67,13 +60,6 @@ def evaluate(
     engine: Engine = "auto",
     tile: TileOrWhole = None,
     halo: Halo = HALO,
-    sampler: Sampler = "ddim",
-    steps: Steps = STEPS,
-    samples: Samples = SAMPLES,
-    spacing: Spacing = "log_snr",
-    mirror: Mirror = True,
-    samples_per_pass: SamplesPerPass = 1,
-    seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Score a method on pairs of noisy and clean images, and print the medians.
@@ -89,7 +75,6 @@ def evaluate(
             "e.g. --model cells.zip",
         )
     from ..data.pairs import SPLITS
-    from ..diffusion.assemble import SamplerSettings
     from ..evaluate.images import distribution, peak_of
     from ..evaluate.run import Scoring
 
@@ -104,10 +89,8 @@ def evaluate(
             f"{aim[1]:.4g}, those of the clean training images"
         )
     scoring = Scoring(top, align, match_intensity, aim, keep)
-    settings = SamplerSettings(
-        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
-    )
-    run = {"engine": engine, "tile": tile, "halo": halo, "device": device, "sampler": sampler}
+    settings = sampling.settings()
+    run = {"engine": engine, "tile": tile, "halo": halo, "device": device}
     evaluation, curve = _who(
         model, predictions, baseline, name, top, settings, run, averaging_curve, notes
     )
@@ -157,11 +140,13 @@ def _model(
 ) -> tuple[Evaluation, Method | None]:
     from dataclasses import replace
 
+    from ..diffusion.profiles import profile_name
     from ..evaluate.averaging_curve import COUNTS
     from ..evaluate.journal import fingerprint
     from ..evaluate.methods import from_backend, recording
     from ..evaluate.run import Evaluation
     from ..package.load import load_model
+    from ..runtime.backends import torch_backend
     from ..runtime.tiling import Tiling
     from ..train.checkpoint import Checkpoint
 
@@ -171,18 +156,21 @@ def _model(
         return Tiling(run["tile"], run["halo"]) if run["tile"] else None
 
     def drawn(count: int) -> Method:
-        backend = recording(checkpoint.sampler(replace(settings, num_samples=count)), run["device"])
-        return from_backend(
-            backend, tiles(None), run["halo"], checkpoint.config.in_channels, count, recorded=True
-        )
+        module = checkpoint.sampler(replace(settings, num_samples=count))
+        samples = not settings.one_pass  # the student draws none
+        backend = (recording if samples else torch_backend)(module, run["device"])
+        channels = checkpoint.config.in_channels
+        return from_backend(backend, tiles(None), run["halo"], channels, count, recorded=samples)
 
     known: dict[str, Any] = {k: run[k] for k in ("engine", "tile", "halo")}
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         method = drawn(settings.num_samples)
-        known |= {"sampler": run["sampler"], "steps": settings.num_steps}
-        known |= {"samples": settings.num_samples, "spacing": settings.spacing}
-        known |= {"mirror": settings.mirror, "seed": settings.seed}
+        known |= {"profile": profile_name(settings), "samples": settings.num_samples}
+        if not settings.one_pass:
+            known |= {"sampler": sampler_name(settings), "steps": settings.num_steps}
+            known |= {"spacing": settings.spacing}
+            known |= {"mirror": settings.mirror, "seed": settings.seed}
     else:
         loaded = load_model(path, settings, run["engine"], run["device"])
         method = from_backend(

@@ -9,25 +9,18 @@ from typing import Annotated
 import typer
 
 from .options import (
-    ETA,
     HALO,
-    SAMPLES,
-    STEPS,
     TILE,
     Halo,
-    Mirror,
     Out,
-    Sampler,
-    Samples,
-    SamplesPerPass,
-    Seed,
-    Spacing,
-    Steps,
     Tile,
 )
+from .sampler_options import Sampling, takes_sampling
 
 
+@takes_sampling
 def export(
+    sampling: Sampling,
     checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a training run.")],
     about: Annotated[
         Path, typer.Option(help="TOML file: name, authors, licence, image, reference …")
@@ -41,13 +34,6 @@ def export(
             "May be repeated; for both kinds OUT-ilastik.zip is written too.",
         ),
     ] = None,
-    sampler: Sampler = "ddim",
-    steps: Steps = STEPS,
-    samples: Samples = SAMPLES,
-    spacing: Spacing = "log_snr",
-    mirror: Mirror = True,
-    samples_per_pass: SamplesPerPass = 1,
-    seed: Seed = 0,
     tile: Tile = TILE,
     halo: Halo = HALO,
 ) -> None:
@@ -56,7 +42,6 @@ def export(
     All formats are compared with the training code first; if one differs, nothing is written.
     """
     from ..about import load_about
-    from ..diffusion.assemble import SamplerSettings
     from ..package.build import export_packages, targets_of
     from ..package.job import Job
     from ..package.profiles import profiles_for
@@ -64,9 +49,7 @@ def export(
     from ..train.checkpoint import Checkpoint
 
     targets = targets_of(profiles_for(consumers or ()), out)
-    settings = SamplerSettings(
-        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
-    )
+    settings = sampling.settings()
     tiling = Tiling(tile, halo)
     job = Job(Checkpoint.load(checkpoint), load_about(about), settings, tiling)
 

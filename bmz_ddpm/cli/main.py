@@ -11,6 +11,7 @@ from ..errors import UserError
 from .baseline import baseline
 from .check import check
 from .compare import compare
+from .distill import distill
 from .evaluate import evaluate
 from .export import export
 from .predict import predict
@@ -44,6 +45,10 @@ def root(
 
 app.command(epilog="Example: bmz-ddpm prepare raw/ --patch 256 --out prepared")(prepare)
 app.command(epilog="Example: bmz-ddpm train pairs/ --out runs/cells")(train)
+app.command(
+    epilog="Example: bmz-ddpm distill pairs/ --checkpoint runs/cells/best.safetensors "
+    "--out runs/student"
+)(distill)
 app.command(
     epilog="Example: bmz-ddpm evaluate pairs.csv --model cells.zip --split test --out scores/cells"
 )(evaluate)

@@ -10,28 +10,16 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import ConfigError, DataError, UserError
-from .options import (
-    ETA,
-    SAMPLES,
-    STEPS,
-    Axes,
-    Channel,
-    Halo,
-    Mirror,
-    Out,
-    Sampler,
-    Samples,
-    SamplesPerPass,
-    Seed,
-    Spacing,
-    Steps,
-)
+from .options import Axes, Channel, Halo, Out
 from .progress import ProgressLine
+from .sampler_options import Sampling, takes_sampling
 
 FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
+@takes_sampling
 def predict(
+    sampling: Sampling,
     model: Annotated[
         Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
     ],
@@ -82,13 +70,6 @@ def predict(
             "do not flicker (auto for stacks, where the engine can); content: each has its own."
         ),
     ] = "auto",
-    sampler: Sampler = "ddim",
-    steps: Steps = STEPS,
-    samples: Samples = SAMPLES,
-    spacing: Spacing = "log_snr",
-    mirror: Mirror = True,
-    samples_per_pass: SamplesPerPass = 1,
-    seed: Seed = 0,
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
     ] = "cpu",
@@ -115,16 +96,13 @@ def predict(
     """
     _check_names(images)
 
-    from ..diffusion.assemble import SamplerSettings
     from ..evaluate.journal import fingerprint
     from ..files import refuse_unwritable
     from ..package.load import load_model
     from ..predict.estimate import parse_memory
     from ..predict.plan import Request
 
-    settings = SamplerSettings(
-        steps, samples, ETA[sampler], spacing, mirror, seed, samples_per_pass
-    )
+    settings = sampling.settings()
     devices = tuple(part.strip() for part in device.split(",") if part.strip())
     if not devices:
         raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")

@@ -130,13 +130,13 @@ def open_tiff(path: Path, axes: str = "") -> tuple[Any, tuple[str, ...], dict[st
     import tifffile
     import zarr
 
-    with complaints() as said:
+    with complaints() as problems:
         file = tifffile.TiffFile(path)  # stays open as long as the array lives
         series = single_series(path, file)
         dims = name_axes(path, series.axes.lower(), series.shape, axes)
         refuse_cut(path, series)
-    if said:
-        raise ValueError(said[0])
+    if problems:
+        raise ValueError(problems[0])
     attrs: dict[str, Any] = {}
     channels = series.shape[dims.index("c")] if "c" in dims else 1
     size, names = tiff_pixel_size(file), tiff_names(file, series, channels)

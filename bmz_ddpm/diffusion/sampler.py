@@ -72,11 +72,12 @@ class DiffusionSampler(nn.Module):
         super().__init__()
         self.unet = UNet(in_channels, out_channels, folded=True, **network)
         self.multiple = int(self.unet.multiple)
+        self.in_channels = in_channels
         self.out_channels = out_channels
         self.noise = ContentNoise(in_channels)
         widths = sum(self.unet.block_widths)
         passes = num_samples // samples_per_pass
-        self.register_buffer("coefficients", torch.zeros(num_steps, 5))
+        self.register_buffer("coefficients", torch.zeros(num_steps, 6))
         self.register_buffer("modulation", torch.zeros(num_steps, widths))
         self.register_buffer("draws", torch.arange(num_samples).reshape(passes, samples_per_pass))
         # input offset and scale, output offset and scale, lowest and highest output, in counts
@@ -113,13 +114,15 @@ class DiffusionSampler(nn.Module):
         x_t = x_t.reshape(n * b, c, y, x)  # (N·B, C, Y, X)
         repeated = cond.unsqueeze(0).expand(n, b, cond.shape[1], y, x)
         low, high = self.limits()
+        before = torch.zeros_like(x_t)  # x0_hat of the step before
         repeated = mirrored_by(repeated, flags)
         repeated = repeated.reshape(n * b, cond.shape[1], y, x)
         for step in range(self.coefficients.shape[0]):
             row = self.coefficients[step]
             net = self.unet(x_t, repeated, self.modulation[step].unsqueeze(0))
             x0_hat = torch.minimum(torch.maximum(row[0] * x_t + row[1] * net, low), high)
-            x_t = row[2] * x0_hat + row[3] * x_t
+            x_t = row[2] * x0_hat + row[3] * x_t + row[5] * before
+            before = x0_hat
             if bool(row[4] > 0):
                 fresh = self.noise(places, draws, step + 1, self.out_channels)
                 x_t = x_t + row[4] * mirrored_by(fresh, flags).reshape(n * b, c, y, x)
@@ -168,6 +171,30 @@ class DiffusionSampler(nn.Module):
         )
 
 
+def stack_outputs(
+    outputs: tuple[Tensor, Tensor, Tensor], low: Tensor, high: Tensor, most: float
+) -> Tensor:
+    """Put mean, std and entropy into one tensor whose values lie between 0 and 1.
+
+    Parameters
+    ----------
+    outputs : three of (B, C, Y, X) float32
+        In counts, counts and nats.
+    low, high : scalars
+        Output range, in counts.
+    most : float
+        Largest possible entropy, in nats.
+
+    Returns
+    -------
+    (B, 3·C, Y, X) float32
+    """
+    denoised, std, entropy = outputs
+    mean = (denoised - low) / (high - low)
+    stacked = torch.cat([mean, std / (high - low), entropy / max(most, 1e-6)], 1)  # (B, 3C, Y, X)
+    return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
+
+
 class StackedSampler(nn.Module):
     """The same sampler with one output, for programs that take no more: ilastik, QuPath.
 
@@ -205,9 +232,6 @@ class StackedSampler(nn.Module):
             All means, then all standard deviations, both as shares of the output range (eq. 15),
             then all entropies as shares of ln N, the largest possible: everything from 0 to 1.
         """
-        denoised, std, entropy = self.sampler(image)
-        low, high = self.sampler.intensity[4], self.sampler.intensity[5]
-        most = max(math.log(float(self.sampler.draws.numel())), 1e-6)  # one sample: all zero
-        mean = (denoised - low) / (high - low)
-        stacked = torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)
-        return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
+        intensity = self.sampler.intensity
+        most = math.log(float(self.sampler.draws.numel()))
+        return stack_outputs(self.sampler(image), intensity[4], intensity[5], most)

@@ -1,7 +1,7 @@
 """The noise schedule, and every sampler as one small table of coefficients.
 
 `alpha_bar` is the share of signal variance at each step. A sampler (ancestral DDPM,
-DDIM, anything between) is nothing but five numbers per step, so the exported graph has
+DDIM, anything between, DPM-Solver++) is nothing but six numbers per step, so the exported graph has
 one loop for all of them and this file, in float64, is the only place with the algebra.
 """
 
@@ -19,8 +19,9 @@ Spacing = Literal["log_snr", "time"]
 #: Below this log(signal / noise variance) x_t tells nothing about the image any more.
 LOWEST_LOG_SNR = -4.0
 
-#: Columns of a step table: x0_hat = clamp(x·x_t + net·F); x_prev = x0·x0_hat + keep·x_t + sigma·z
-COLUMNS = ("x", "net", "x0", "keep", "sigma")
+#: Columns of a step table: x0_hat = clamp(x·x_t + net·F), and then
+#: x_prev = x0·x0_hat + keep·x_t + sigma·z + before·(x0_hat of the step before)
+COLUMNS = ("x", "net", "x0", "keep", "sigma", "before")
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,19 @@ def predict_x0(alpha_bar: np.ndarray, prediction: Prediction) -> tuple[np.ndarra
     return np.zeros_like(signal), np.ones_like(signal)
 
 
-def step_table(alpha_bar: np.ndarray, prediction: Prediction, eta: float) -> np.ndarray:
+def step_table(
+    alpha_bar: np.ndarray, prediction: Prediction, eta: float, order: int = 1
+) -> np.ndarray:
     """Return the coefficients of a whole sampler.
 
     With ``eta=1`` this is the ancestral sampler with the *posterior* variance
     beta_t·(1 − alpha_bar_prev)/(1 − alpha_bar_t); with ``eta=0`` deterministic DDIM. The
     paper's eq. 5 prints (1 − alpha_bar_t) for the variance and eq. 7 adds noise at the last
     step too; its released code uses the posterior variance and none at the end, as here.
+
+    With ``order=2`` the estimate of the clean image is extrapolated from this step and the one
+    before, to the middle of the step in log(SNR): DPM-Solver++(2M), with ``eta=1`` its SDE
+    variant. The first and the last step stay of first order.
 
     Parameters
     ----------
@@ -113,15 +120,17 @@ def step_table(alpha_bar: np.ndarray, prediction: Prediction, eta: float) -> np.
         What the network returns.
     eta : float
         0 to 1: share of the posterior's standard deviation that is drawn afresh.
+    order : 1 or 2
 
     Returns
     -------
-    (num_steps, 5) float64, columns `COLUMNS`.
+    (num_steps, 6) float64, columns `COLUMNS`.
 
     References
     ----------
     Song, Meng, Ermon (2021), eqs. 12 and 16. arXiv:2010.02502.
     Ho, Jain, Abbeel (2020), eqs. 6 and 7. arXiv:2006.11239.
+    Lu et al. (2022), DPM-Solver++, algorithm 2 and eq. 18. arXiv:2211.01095.
     """
     now, prev = alpha_bar[:-1], alpha_bar[1:]
     x_weight, net_weight = predict_x0(now, prediction)
@@ -130,4 +139,12 @@ def step_table(alpha_bar: np.ndarray, prediction: Prediction, eta: float) -> np.
     # eps_hat = (x_t − sqrt(now)·x0_hat) / sqrt(1 − now), so the step is linear in x0_hat and x_t
     keep = direction / np.sqrt(1 - now)
     x0 = np.sqrt(prev) - keep * np.sqrt(now)
-    return np.stack([x_weight, net_weight, x0, keep, sigma], axis=1)
+    before = np.zeros_like(x0)
+    if order == 2 and len(now) > 2:
+        half_log_snr = 0.5 * np.log(now / (1 - now))
+        h = np.diff(half_log_snr)  # of steps 1 to n − 1; the last one would go to infinity
+        share = np.zeros_like(x0)
+        share[1:-1] = h[1:] / (2 * h[:-1])
+        before = -share * x0
+        x0 = (1 + share) * x0
+    return np.stack([x_weight, net_weight, x0, keep, sigma, before], axis=1)

@@ -121,6 +121,8 @@ class UNet(nn.Module):
         Pixels per side folded into channels before the first convolution: 1 for none. The
         finest level dominates the cost, so 2 makes a network nearly four times cheaper.
     dropout : float
+    statistics : int
+        Images that come out per channel: 1, or 2 of a one-pass student (mean and spread).
     folded : bool
         Plain convolutions for inference instead of trainable magnitude-preserving ones.
     """
@@ -135,6 +137,7 @@ class UNet(nn.Module):
         attention: bool,
         stem: int = 1,
         dropout: float = 0.0,
+        statistics: int = 1,
         folded: bool = False,
     ) -> None:
         super().__init__()
@@ -178,7 +181,7 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(decoder)
         self.joins = joins
         self.block_widths = [b.c_out for b in encoder + decoder]
-        self.conv_out = conv(c, out_channels * area, 3, folded)
+        self.conv_out = conv(c, statistics * out_channels * area, 3, folded)
 
     def forward(self, x_t: Tensor, cond: Tensor, modulation: Tensor) -> Tensor:
         """Predict from one noise level.
@@ -194,7 +197,7 @@ class UNet(nn.Module):
 
         Returns
         -------
-        (B, C_out, Y, X) float32
+        (B, statistics·C_out, Y, X) float32
         """
         x = space_to_channels(torch.cat([cond, x_t], 1), self.stem)
         x = torch.cat([x, x[:, :1] * 0.0 + 1.0], 1)  # the constant that stands in for biases

@@ -8,11 +8,12 @@ from pathlib import Path
 from .. import diffusion
 
 #: In the order in which they need each other.
-MODULES = ("layers", "unet", "rng", "uncertainty", "sampler")
+MODULES = ("layers", "unet", "rng", "uncertainty", "sampler", "one_pass")
 HEADER = '''"""The network and sampler of a bmz-ddpm model, in one file that needs torch alone.
 
 Written by bmz-ddpm from its own modules {modules}.
-The class to build is DiffusionSampler (three outputs) or StackedSampler (one), as rdf.yaml says.
+The class to build is named in rdf.yaml: DiffusionSampler or OnePass (three outputs), StackedSampler
+or StackedOnePass (one).
 SPDX-License-Identifier: MIT
 """
 '''

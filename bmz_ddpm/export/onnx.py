@@ -1,4 +1,4 @@
-"""DiffusionSampler to one ONNX file that ONNX Runtime 1.12.1 and later run."""
+"""A sampler, or a student, to one ONNX file that ONNX Runtime 1.12.1 and later run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DiffusionSampler to TorchScript that libtorch 1.13.1 and 2.0.0 load."""
+"""A sampler, or a student, to TorchScript that libtorch 1.13.1 and 2.0.0 load."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from pathlib import Path
 
 import torch
 
+from ..diffusion.one_pass import OnePass, StackedOnePass
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..files import write_bytes
 
+#: Everything that can be exported.
+Module = DiffusionSampler | StackedSampler | OnePass | StackedOnePass
 
-def to_torchscript(sampler: DiffusionSampler | StackedSampler) -> torch.jit.ScriptModule:
+
+def to_torchscript(sampler: Module) -> torch.jit.ScriptModule:
     """Script the sampler around a traced network.
 
     The U-Net is traced (its Python lists and loops disappear, sizes stay free), everything
@@ -24,15 +28,15 @@ def to_torchscript(sampler: DiffusionSampler | StackedSampler) -> torch.jit.Scri
 
     Parameters
     ----------
-    sampler : DiffusionSampler or StackedSampler
+    sampler : DiffusionSampler, OnePass, or either of them stacked
         Configured, on the CPU. It is not changed.
     """
     module = copy.deepcopy(sampler)
-    inner = module.sampler if isinstance(module, StackedSampler) else module
+    inner = module.sampler if isinstance(module, StackedSampler | StackedOnePass) else module
     unet = inner.unet
     side = 4 * unet.multiple
     x_t = torch.zeros(2, inner.out_channels, side, side)
-    cond = torch.zeros(2, inner.noise.channel_words.shape[1], side, side)
+    cond = torch.zeros(2, inner.in_channels, side, side)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, but it is what Fiji reads
         traced = torch.jit.trace(unet, (x_t, cond, inner.modulation[:1]), check_trace=False)

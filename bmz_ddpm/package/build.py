@@ -13,13 +13,14 @@ from typing import Any
 import torch
 import yaml
 
+from ..diffusion.one_pass import OnePass, StackedOnePass
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..errors import ExportError
 from ..evaluate.metrics import spread_over_skill
 from ..export.architecture import architecture_source
 from ..export.onnx import save_onnx
 from ..export.parity import Parity, require_agreement
-from ..export.torchscript import save_torchscript, to_torchscript
+from ..export.torchscript import Module, save_torchscript, to_torchscript
 from ..files import refuse_unwritable, write_bytes
 from ..runtime.backends import (
     Backend,
@@ -102,12 +103,12 @@ def export_packages(
     return agreed
 
 
-def _for_profile(
-    sampler: DiffusionSampler, job: Job, profile: Profile
-) -> DiffusionSampler | StackedSampler:
+def _for_profile(sampler: DiffusionSampler | OnePass, job: Job, profile: Profile) -> Module:
     if not profile.stacked:
         return sampler
-    stacked = StackedSampler(**job.architecture)
+    kind, kwargs = job.architecture(profile)
+    stacked = kind(**kwargs)
+    assert isinstance(stacked, StackedSampler | StackedOnePass)
     stacked.sampler.load_state_dict(sampler.state_dict())
     return stacked
 
@@ -120,9 +121,7 @@ def _rdf(
     return yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True).encode()
 
 
-def _write_weights(
-    module: DiffusionSampler | StackedSampler, job: Job, profile: Profile, folder: Path
-) -> dict[str, Backend]:
+def _write_weights(module: Module, job: Job, profile: Profile, folder: Path) -> dict[str, Backend]:
     """Write all formats, and load each as its users will."""
     source = architecture_source()
     files = {name: folder / WEIGHTS_FILES[name] for name in profile.formats}
@@ -133,7 +132,8 @@ def _write_weights(
 
     namespace: dict[str, Any] = {"__name__": "architecture"}
     exec(compile(source, "architecture.py", "exec"), namespace)
-    rebuilt = namespace[profile.architecture](**job.architecture)
+    kind, kwargs = job.architecture(profile)
+    rebuilt = namespace[kind.__name__](**kwargs)
     rebuilt.load_state_dict(torch.load(files["pytorch_state_dict"], weights_only=True))
     formats = {
         "pytorch_state_dict": torch_backend(rebuilt),
@@ -149,7 +149,7 @@ def _write_weights(
     return formats
 
 
-def gflop_per_pass(sampler: DiffusionSampler) -> float:
+def gflop_per_pass(sampler: DiffusionSampler | OnePass) -> float:
     """Return the billion floating-point operations of one network pass over a megapixel.
 
     Counted, not estimated: a multiplication and an addition are two.
@@ -157,7 +157,7 @@ def gflop_per_pass(sampler: DiffusionSampler) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     side = 128
-    image = torch.zeros(1, sampler.noise.channel_words.shape[1], side, side)
+    image = torch.zeros(1, sampler.in_channels, side, side)
     x_t = torch.zeros(1, sampler.out_channels, side, side)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         sampler.unet(x_t, image, sampler.modulation[:1])

@@ -26,17 +26,15 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
     """
     about, settings, tiling = job.about, job.settings, job.tiling
     intensity = job.checkpoint.config.intensity
-    flops = measured.gflop_per_pass * job.network_passes
+    flops = measured.gflop_per_pass * settings.network_passes
     return _filled(
         "README.md",
         file=file,
-        name=title(about, profile),
+        name=title(job, profile),
         description=about.description,
         consumers=_listed(list(profile.consumers.values())),
         sibling=_sibling(profile),
-        num_steps=_count(settings.num_steps, "step"),
-        num_samples=_count(settings.num_samples, "sample"),
-        num_times=_count(settings.num_samples, "time"),
+        how_it_works=_how_it_works(job),
         outputs=_outputs(job, profile),
         intended_use=about.intended_use,
         limits=about.limits,
@@ -47,7 +45,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         tile=tiling.tile,
         halo=tiling.halo,
         how_to_run=_how_to_run(job, profile, file),
-        passes=job.network_passes,
+        cost=_count(settings.network_passes, "time"),
         gflop=f"{flops:,.0f}",
         overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
         speed=_speed(about),
@@ -75,6 +73,31 @@ def _count(number: int, what: str) -> str:
 
 def _listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _how_it_works(job: Job) -> str:
+    settings = job.settings
+    if not settings.one_pass:
+        return _filled(
+            "how_sampler.md",
+            sampler=job.sampler_name,
+            steps=_count(settings.num_steps, "step"),
+            times=_count(settings.num_samples, "time"),
+        ).rstrip()
+    student = job.checkpoint.info.get("student", {})
+    near = student.get("agreement")
+    agreement = "How near it comes to the sampler was not measured."
+    if near:
+        gain = near["psnr_student"] - near["psnr_sampler"]
+        agreement = (
+            f"On {_count(near['images'], 'validation image')} its mean differs from the sampler's "
+            f"by {near['difference']:.2%} of the range (root mean square), its PSNR by {gain:+.2f} "
+            f"dB; the two std maps correlate by {near['std_correlation']:.2f} (two of the "
+            f"sampler's own, with different seeds, by {near['std_repeat']:.2f})."
+        )
+    return _filled(
+        "how_one_pass.md", samples=_count(settings.num_samples, "sample"), agreement=agreement
+    ).rstrip()
 
 
 def _sibling(profile: Profile) -> str:
@@ -161,7 +184,6 @@ def _validation(row: dict[str, Any] | None, job: Job) -> str:
         numbers = (row[f"{name}_{k}"] for k in ("mae", "psnr", "fitted_psnr"))
         return " | ".join([*(f"{v:.2f}" for v in numbers), shown])
 
-    settings = job.settings
     return "\n".join(
         [
             "One field that was not used in training, against its clean reference:",
@@ -171,8 +193,7 @@ def _validation(row: dict[str, Any] | None, job: Job) -> str:
             "|---|---|---|---|---|",
             f"| noisy | {cells('raw')} |",
             f"| best Gaussian blur (tuned on the truth) | {cells('blur')} |",
-            f"| denoised, {_count(settings.num_steps, 'step')} x "
-            f"{_count(settings.num_samples, 'sample')} | {cells('denoised')} |",
+            f"| denoised, {job.sampler_name} | {cells('denoised')} |",
         ]
     )
 

@@ -7,9 +7,14 @@ from typing import Any
 
 from ..about import AboutConfig
 from ..diffusion.assemble import SamplerSettings
+from ..diffusion.one_pass import OnePass, StackedOnePass
+from ..diffusion.profiles import profile_name
+from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..export.parity import Parity
+from ..export.torchscript import Module
 from ..runtime.tiling import Tiling
 from ..train.checkpoint import Checkpoint
+from .profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,27 @@ class Job:
     tiling: Tiling
 
     @property
-    def network_passes(self) -> int:
-        """How often an image goes through the network."""
-        return self.settings.num_steps * self.settings.num_samples
+    def sampler_name(self) -> str:
+        """The named sampler, or its steps and samples."""
+        settings = self.settings
+        return profile_name(settings) or f"{settings.num_steps} x {settings.num_samples}"
 
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """Keyword arguments of the class in the architecture file."""
-        config = self.checkpoint.config
-        return {
+    def architecture(self, profile: Profile) -> tuple[type[Module], dict[str, Any]]:
+        """Return the class in the architecture file, and its keyword arguments."""
+        config, settings = self.checkpoint.config, self.settings
+        kwargs: dict[str, Any] = {
             "in_channels": config.in_channels,
             "out_channels": config.out_channels,
             "network": {**config.network, "dropout": 0.0},
-            "num_steps": self.settings.num_steps,
-            "num_samples": self.settings.num_samples,
-            "samples_per_pass": self.settings.batched,
         }
+        if settings.one_pass:
+            kwargs["network"]["statistics"] = 2
+            kwargs["num_samples"] = settings.num_samples
+            return StackedOnePass if profile.stacked else OnePass, kwargs
+        kwargs["num_steps"] = settings.num_steps
+        kwargs["num_samples"] = settings.num_samples
+        kwargs["samples_per_pass"] = settings.batched
+        return StackedSampler if profile.stacked else DiffusionSampler, kwargs
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,12 @@ class Profile:
     outputs : tuple of Output
     formats : tuple of str
         Weights entries.
-    architecture : str
-        Class in the architecture file.
     """
 
     name: str
     consumers: dict[str, str]
     outputs: tuple[Output, ...]
     formats: tuple[str, ...]
-    architecture: str
 
     @property
     def stacked(self) -> bool:
@@ -83,7 +80,6 @@ CORE = Profile(
         ),
     ),
     ("pytorch_state_dict", "torchscript", "onnx"),
-    "DiffusionSampler",
 )
 ILASTIK = Profile(
     "ilastik",
@@ -97,7 +93,6 @@ ILASTIK = Profile(
         ),
     ),
     ("pytorch_state_dict", "torchscript"),  # neither program has ONNX Runtime
-    "StackedSampler",
 )
 PROFILES = (CORE, ILASTIK)
 CONSUMERS = {consumer: profile for profile in PROFILES for consumer in profile.consumers}

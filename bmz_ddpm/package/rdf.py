@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..about import AboutConfig
+from ..diffusion.profiles import profile_name
 from ..export.onnx import INPUT, OPSET
 from ..export.parity import ABSOLUTE, ENTROPY_SHARE, RELATIVE
 from ..runtime.tiling import Tiling
@@ -29,6 +30,8 @@ WEIGHTS_FILES = {
     "torchscript": "weights.pt",
     "onnx": "weights.onnx",
 }
+#: The sampler that a package's name does not mention.
+USUAL = "balanced"
 #: Covers that a package carries, the first one being its face.
 COVERS = ("cover.png", "uncertainty.png")
 
@@ -44,9 +47,12 @@ class Files:
         return {"source": name, "sha256": self.hashes[name]}
 
 
-def title(about: AboutConfig, profile: Profile) -> str:
-    """Return the name of the package, which tells profiles apart."""
-    return about.name if profile is CORE else f"{about.name} ({profile.name})"
+def title(job: Job, profile: Profile) -> str:
+    """Return the name of the package, which tells programs and samplers apart."""
+    marks = [] if profile is CORE else [profile.name]
+    if profile_name(job.settings) not in (None, USUAL):
+        marks.append(job.sampler_name)
+    return f"{job.about.name} ({' '.join(marks)})" if marks else job.about.name
 
 
 def describe(
@@ -71,8 +77,8 @@ def describe(
         "format_version": FORMAT_VERSION,
         "type": "model",
         # Fiji's JDLL crashes on a `config` block in a model without id; an upload gets its own
-        "id": re.sub(r"[^a-z0-9]+", "-", title(about, profile).lower()).strip("-") or "model",
-        "name": title(about, profile),
+        "id": re.sub(r"[^a-z0-9]+", "-", title(job, profile).lower()).strip("-") or "model",
+        "name": title(job, profile),
         "description": about.description,
         "version": about.version,
         "authors": [p.model_dump(exclude_none=True) for p in about.authors],
@@ -84,7 +90,7 @@ def describe(
         "covers": list(COVERS),
         "inputs": [_input(about, files, tiling, pixel_size)],
         "outputs": [_output(o, about, files, tiling, pixel_size) for o in profile.outputs],
-        "weights": _weights(profile, files, job.architecture),
+        "weights": _weights(job, profile, files),
         "config": {
             "bioimageio": {"reproducibility_tolerance": tolerances(profile, intensity.span)},
             "bmz_ddpm": {
@@ -94,7 +100,7 @@ def describe(
                 "tile": tiling.tile,
                 "halo": tiling.halo,
                 "intensity": intensity.model_dump(),
-                "sampler": asdict(job.settings),
+                "sampler": {"name": job.sampler_name} | asdict(job.settings),
                 "measured": measured.as_dict(),
             },
         },
@@ -153,12 +159,13 @@ def _output(
     }
 
 
-def _weights(profile: Profile, files: Files, architecture: dict[str, Any]) -> dict[str, Any]:
+def _weights(job: Job, profile: Profile, files: Files) -> dict[str, Any]:
+    kind, kwargs = job.architecture(profile)
     entries: dict[str, dict[str, Any]] = {
         "pytorch_state_dict": {
             "pytorch_version": PYTORCH_VERSION,
             "architecture": files.entry("architecture.py")
-            | {"callable": profile.architecture, "kwargs": architecture},
+            | {"callable": kind.__name__, "kwargs": kwargs},
         },
         "torchscript": {"pytorch_version": PYTORCH_VERSION, "parent": "pytorch_state_dict"},
         "onnx": {"opset_version": OPSET, "parent": "pytorch_state_dict"},

@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ..config import Intensity, ModelConfig, TrainConfig
-from ..diffusion.assemble import SamplerSettings, assemble_sampler
+from ..diffusion.assemble import SamplerSettings, assemble_one_pass, assemble_sampler
 from ..diffusion.denoiser import SIZES, Denoiser
+from ..diffusion.one_pass import OnePass
 from ..diffusion.sampler import DiffusionSampler
 from ..diffusion.schedule import Schedule
 from ..errors import CheckpointError, ConfigError
 from ..files import write_bytes
 
 FORMAT = "bmz-ddpm checkpoint 1"
+#: What the names of the student's tensors start with.
+STUDENT = "student/"
 
 
 def describe_model(
@@ -39,6 +43,12 @@ def describe_model(
 def build_denoiser(config: ModelConfig) -> Denoiser:
     """Return an untrained denoiser of this configuration."""
     return Denoiser(config.in_channels, config.out_channels, config.network, config.label)
+
+
+def build_student(config: ModelConfig) -> Denoiser:
+    """Return an untrained one-pass student of a model: the same network with two statistics."""
+    network = {**config.network, "statistics": 2}
+    return Denoiser(config.in_channels, config.out_channels, network, config.label)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -95,11 +105,21 @@ class Checkpoint:
     denoiser : Denoiser
         In evaluation mode, on the CPU.
     info : dict
-        How it was trained: the training settings, step, validation error, noise model.
+        How it was trained: the training settings, step, validation error, noise model; and in
+        "student", if there is one, how it was distilled and how near it comes.
+    student : Denoiser or None
+        Returns mean and spread in one pass; see `distill`.
     """
 
-    def __init__(self, config: ModelConfig, denoiser: Denoiser, info: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        denoiser: Denoiser,
+        info: dict[str, Any],
+        student: Denoiser | None = None,
+    ) -> None:
         self.config, self.denoiser, self.info = config, denoiser.eval(), info
+        self.student = student.eval() if student else None
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -111,6 +131,7 @@ class Checkpoint:
             If the file is missing, damaged, not ours, or its weights do not fit.
         """
         tensors, header = load_tensors(path)
+        distilled = {k: tensors.pop(k) for k in list(tensors) if k.startswith(STUDENT)}
         try:
             config = ModelConfig(**header["model"])
             denoiser = build_denoiser(config)
@@ -120,33 +141,61 @@ class Checkpoint:
                 "name the best.safetensors of a run; if it is one, update bmz-ddpm",
             ) from error
         load_weights(path, denoiser, tensors)
-        return cls(config, denoiser, header.get("info", {}))
+        student = build_student(config) if distilled else None
+        if student:
+            load_weights(path, student, {k.removeprefix(STUDENT): distilled[k] for k in distilled})
+        return cls(config, denoiser, header.get("info", {}), student)
 
-    def sampler(self, settings: SamplerSettings) -> DiffusionSampler:
-        """Return the whole sampler as one module.
+    def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the checkpoint, with the student if there is one.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            Of the weights in the file; float16 makes it half as large.
+
+        Raises
+        ------
+        DataError
+            If the disk is full or the place cannot be written to.
+        """
+        tensors = dict(self.denoiser.state_dict())
+        if self.student:
+            tensors |= {STUDENT + k: v for k, v in self.student.state_dict().items()}
+        header = {"model": self.config.model_dump(mode="json"), "info": self.info}
+        save_tensors(path, {k: v.to(dtype) for k, v in tensors.items()}, header)
+
+    def sampler(self, settings: SamplerSettings) -> DiffusionSampler | OnePass:
+        """Return the whole sampler, or the student, as one module.
 
         Raises
         ------
         ConfigError
-            If more steps are asked for than the model was trained with.
+            If more steps are asked for than the model was trained with, or there is no student.
         """
         config = self.config
+        known: dict[str, Any] = {
+            "in_channels": config.in_channels,
+            "out_channels": config.out_channels,
+            "network": config.network,
+            "schedule": Schedule(config.num_train_steps, config.schedule_offset),
+            "prediction": config.prediction,
+            "intensity": config.intensity,
+        }
+        if settings.one_pass:
+            if self.student is None:
+                raise ConfigError(
+                    "--profile instant: this checkpoint has no one-pass student",
+                    "make one with bmz-ddpm distill, or use --profile fast",
+                )
+            return assemble_one_pass(self.student, num_samples=settings.num_samples, **known)
         if settings.num_steps > config.num_train_steps:
             raise ConfigError(
                 f"--steps {settings.num_steps}: the model was trained with "
                 f"{config.num_train_steps} steps, it cannot take more",
                 f"use {config.num_train_steps} or fewer",
             )
-        return assemble_sampler(
-            self.denoiser,
-            in_channels=config.in_channels,
-            out_channels=config.out_channels,
-            network=config.network,
-            schedule=Schedule(config.num_train_steps, config.schedule_offset),
-            prediction=config.prediction,
-            intensity=config.intensity,
-            settings=settings,
-        )
+        return assemble_sampler(self.denoiser, settings=settings, **known)
 
 
 def load_weights(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..data.pairs import Pair
 from ..data.patches import mixed_seed
 from ..diffusion.loss import diffusion_loss
-from ..diffusion.sampler import DiffusionSampler
 from ..errors import DataError
 from ..files import write_bytes
 from .averages import Averages
@@ -26,7 +25,6 @@ from .checkpoint import (
     Checkpoint,
     build_denoiser,
     describe_model,
-    save_tensors,
     start_weights,
 )
 from .engine import half_precision, start_fabric
@@ -223,7 +221,7 @@ class Trainer:
             lambda errors: self._mean(errors) * fabric.world_size,
         )
 
-    def _sampler(self, checkpoint: Checkpoint, single: bool = False) -> DiffusionSampler:
+    def _sampler(self, checkpoint: Checkpoint, single: bool = False) -> nn.Module:
         return checkpoint.sampler(validation_sampler(self.config, single)).to(self.device)
 
     def _validate_and_save(self) -> Score:
@@ -257,11 +255,8 @@ class Trainer:
             self.tell(warning)
 
     def _save(self, name: str, average: Checkpoint, mae: float, **more: float) -> None:
-        header = {
-            "model": average.config.model_dump(mode="json"),
-            "info": average.info | {"validation_mae": mae} | more,
-        }
-        save_tensors(self.out / name, average.denoiser.state_dict(), header)
+        average.info |= {"validation_mae": mae} | more
+        average.save(self.out / name)
 
     def _save_state(self) -> None:
         header = {
