@@ -101,6 +101,8 @@ def test_no_scheduler(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPa
 class Cluster:
     """A client whose only task ends with an error."""
 
+    loop = None
+
     def __init__(self, error: Exception) -> None:
         self.error = error
 
@@ -122,13 +124,14 @@ def test_a_cluster_in_trouble(monkeypatch: pytest.MonkeyPatch, case: str) -> Non
     import distributed
 
     error, words = {
-        "killed": (distributed.KilledWorker("a", None, 3, []), "several workers died"),
+        "killed": (distributed.KilledWorker("a", None, 3), "several workers died"),
         "lacks": (ModuleNotFoundError("no", name="bmz_ddpm"), "its workers lack bmz_ddpm"),
         "lost": (OSError("closed"), "the scheduler was lost"),
     }[case]  # fmt: skip
 
     class Completed(list[Any]):
-        pass
+        def __init__(self, futures: list[Any], loop: None) -> None:
+            super().__init__(futures)
 
     monkeypatch.setattr(distributed, "as_completed", Completed)
     with pytest.raises(EnvironmentUnusable, match=words):

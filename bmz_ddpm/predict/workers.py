@@ -52,14 +52,15 @@ def connected(address: str, devices: tuple[str, ...], memory: int) -> Iterator[A
         raise MissingDependency("distributed", "scale", what) from error
     if address:
         try:
-            with distributed.Client(address, timeout=20, set_as_default=False) as client:
-                yield client
+            found = distributed.Client(address, timeout=20, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"--scheduler {address}: no Dask scheduler answers "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
                 "check the address; it looks like tcp://HOST:8786",
             ) from error
+        with found as client:
+            yield client
         return
     with (
         distributed.LocalCluster(
@@ -100,7 +101,7 @@ def on_cluster(
         waiting.add(future)
         return future
 
-    running = distributed.as_completed([submit(b) for b in islice(rest, ahead)])
+    running = distributed.as_completed([submit(b) for b in islice(rest, ahead)], loop=client.loop)
     try:
         for future in running:
             finished = future.result()

@@ -66,7 +66,7 @@ def main() -> None:
         sampler = checkpoint.sampler(settings)
         backend = torch_backend(keyed_on_index(sampler) if keyed == "index" else sampler)
         single = denoise(image, backend, whole(*image.shape, 64))
-        unit = float(single["std"].mean())
+        unit = max(float(single["std"].mean()), 1e-9)
         for text in options.tiles if keyed == "content" else options.tiles[1:2]:
             tiling = Tiling(*(int(n) for n in text.split(":")))
             tiled = denoise(image, backend, tiling)
