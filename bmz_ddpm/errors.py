@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -48,6 +49,16 @@ class UserError(Exception):
         super().__init__(f"{problem}. Fix: {fix}")
         self.problem = problem
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way from a worker process, whatever the arguments of the subclass."""
+        return _rebuilt, (type(self), self.problem, self.fix)
+
+
+def _rebuilt(kind: type[UserError], problem: str, fix: str) -> UserError:
+    error = kind.__new__(kind)
+    UserError.__init__(error, problem, fix)
+    return error
 
 
 class ConfigError(UserError):

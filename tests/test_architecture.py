@@ -34,15 +34,16 @@ RANK |= {
     "calibrate": 5,
     "compare": 5,
     "package": 6,
-    "check": 7,
     "bench": 7,
+    "check": 7,
+    "predict": 7,
 }
 RANK |= {"upload": 8, "cli": 9, "napari": 10}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
     "onnxruntime": {"runtime/backends.py", "check/probe/engines.py"},
-    "tifffile": {"data/images.py", "package/tensors.py"},
+    "tifffile": {"data/images.py", "data/lazy.py", "data/tiff_write.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"environments.py"},
     "scipy": {"evaluate", "calibrate/", "data/synthetic.py", "prepare/similarity.py"},
@@ -50,7 +51,9 @@ OWNERS = {
     "torchmetrics": {"evaluate"},
     "microssim": {"evaluate/perceptual.py"},
     "SimpleITK": {"prepare/register.py"},
-    "zarr": {"data/ome_zarr.py"},
+    "zarr": {"data/", "predict/"},
+    "dask": {"data/lazy.py"},
+    "distributed": {"predict/workers.py"},
     "matplotlib": {"compare/", "bench/plot.py"},
     "diffusers": {"bench/peers.py"},
     "monai": {"bench/peers.py"},
@@ -147,7 +150,7 @@ def test_public_functions_have_docstrings() -> None:
 
 def test_help_needs_no_heavy_import() -> None:
     heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
-    heavy += ("SimpleITK", "zarr", "matplotlib", "napari", "qtpy")
+    heavy += ("SimpleITK", "zarr", "matplotlib", "napari", "qtpy", "dask", "distributed")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.data.pairs import find_pairs
 from bmz_ddpm.data.planes import load_planes
-from bmz_ddpm.errors import DataError, MissingDependency
-
-zarr = pytest.importorskip("zarr")
+from bmz_ddpm.errors import DataError
 
 UNIT = {"y": "micrometer", "x": "nanometer", "z": "micrometer", "t": "second"}
 KIND = {"t": "time", "c": "channel"}
@@ -191,19 +189,3 @@ def test_pixels_that_are_not_there(tmp_path: Path, version: str) -> None:
         if file.is_file():
             file.unlink()
     assert refused(path) == (f"{path}: has no array 'full', which its metadata names", copy)
-
-
-def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.zarr", counts("yx"), "yx")
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "zarr":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingDependency) as caught:
-        read_image(path)
-    assert caught.value.problem == f"reading {path} needs zarr, which is not installed"
-    assert caught.value.fix == "pip install 'bmz-ddpm[zarr]'"

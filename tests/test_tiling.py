@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bmz_ddpm.errors import ConfigError
-from bmz_ddpm.runtime.tiling import GRID, Tiling, whole
+from bmz_ddpm.runtime.tiling import GRID, Tiling, economical, whole
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(32, 0), (64, 0), (96, 32), (128, 32), (256, 96)])
@@ -69,3 +69,10 @@ def test_whole_is_one_tile() -> None:
 def test_impossible_tiles(tile: int, halo: int, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Tiling(tile, halo)
+
+
+def test_the_fewest_pixels_are_computed() -> None:
+    assert economical(176, 100, 64, 512).tile == 320  # one tile: 176 and two halos
+    assert economical(512, 512, 64, 512).tile == 384  # four of 256 inside, not of 384
+    assert economical(20000, 20000, 64, 512).tile == 512
+    assert economical(20000, 20000, 64, 96).tile == 160  # a halo needs room

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .option_groups import takes
-from .options import selection
+from .options import Axes, Channel, selection
 
 if TYPE_CHECKING:
     from ..data.datasets import DataSet
@@ -57,13 +57,8 @@ class Images:
     captures: Annotated[
         int | None, typer.Option(min=1, help="FMD: captures per field of view. Default: all.")
     ] = None
-    axes: Annotated[
-        str,
-        typer.Option(help="Axes in stored order, e.g. zyx or tyx, where files do not say them."),
-    ] = ""
-    channel: Annotated[
-        str, typer.Option(help="Channel by name or number (from 1), or several: DAPI,GFP.")
-    ] = ""
+    axes: Axes = ""
+    channel: Channel = ""
     low_channel: Annotated[str, typer.Option(help="The same, for the noisy images only.")] = ""
     high_channel: Annotated[str, typer.Option(help="The same, for the clean images only.")] = ""
     skip_unreadable: Annotated[

@@ -32,6 +32,14 @@ Engine = Annotated[
     Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
 ]
 
+Axes = Annotated[
+    str,
+    typer.Option(help="Axes in stored order, e.g. zyx or tyx, where files do not say them."),
+]
+Channel = Annotated[
+    str, typer.Option(help="Channel by name or number (from 1), or several: DAPI,GFP.")
+]
+
 Scored = Annotated[Path | None, typer.Option(help="Package (.zip), checkpoint, .pt or .onnx file.")]
 Predictions = Annotated[
     Path | None,

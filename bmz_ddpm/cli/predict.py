@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ..errors import ConfigError, DataError, UserError
-from .options import (
-    HALO,
-    TILE,
-    Device,
-    Halo,
-    Out,
-    Preview,
-    PreviewAt,
-)
+from .options import Axes, Channel, Halo, Out, Preview, PreviewAt
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
+
+FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
 @takes_sampling
@@ -28,47 +23,120 @@ def predict(
     model: Annotated[
         Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
     ],
-    images: Annotated[list[Path], typer.Argument(help="Images: TIFF or PNG.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
+    ],
     out: Out = Path("denoised"),
     engine: Annotated[
-        Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
+        Literal["auto", "onnx", "torchscript", "torch"],
+        typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
     ] = "auto",
     tile: Annotated[
         int | None,
-        typer.Option(help=f"Side of a tile in pixels; 0 for the whole image. Default: {TILE}."),
+        typer.Option(
+            help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
+        ),
     ] = None,
-    halo: Halo = HALO,
-    device: Device = "cpu",
     preview: Preview = False,
     preview_at: PreviewAt = None,
+    halo: Halo = 64,
+    axes: Axes = "",
+    channel: Channel = "",
+    format: Annotated[
+        FormatOption,
+        typer.Option(
+            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
+            "where that is too small."
+        ),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["float32", "input"],
+        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
+    ] = "float32",
+    chunk: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
+            "together; rounded to whole tiles. Default: up to 1024.",
+        ),
+    ] = 0,
+    pyramid: Annotated[
+        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
+    ] = True,
+    noise: Annotated[
+        Literal["auto", "position", "content"],
+        typer.Option(
+            help="What the noise depends on. position: planes and frames share it, so that films "
+            "do not flicker (auto for stacks, where the engine can); content: each has its own."
+        ),
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
+    ] = "cpu",
+    memory: Annotated[
+        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
+    ] = "",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
+            "need bmz-ddpm and the same folders."
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
+    ] = False,
 ) -> None:
-    """Denoise images; write NAME_denoised.tif, NAME_std.tif and NAME_entropy.tif (float32).
+    """Denoise images; write NAME_denoised, NAME_std and NAME_entropy, and NAME_run.json.
 
-    A calibrated model also gives NAME_lower.tif and NAME_upper.tif: the ends of its intervals.
+    A calibrated model also gives NAME_lower and NAME_upper: the ends of its intervals.
 
     Sampler options apply to a checkpoint; in packages and exported files the sampler is fixed.
-    denoised and std are in grey levels, entropy in nats.
+    denoised and std are in grey levels, entropy in nats. Axes, sizes, names and what the
+    microscope wrote down are kept. Interrupted? Repeat the command: finished blocks are kept in
+    NAME.unfinished until all are done.
     """
     _check_names(images)
     centre = _centre(preview_at)
 
+    from ..evaluate.journal import fingerprint
     from ..files import refuse_unwritable
     from ..package.load import load_model
-    from ..runtime.tiling import Tiling
+    from ..predict.estimate import parse_memory
+    from ..predict.plan import Request
 
     settings = sampling.settings()
-    loaded = load_model(model, settings, engine, device)
-    if tile is not None:
-        tiling = Tiling(tile, halo) if tile else None
-    else:
-        tiling = loaded.tiling or Tiling(TILE, halo)
-    refuse_unwritable(out / "results")
+    devices = tuple(part.strip() for part in device.split(",") if part.strip())
+    if not devices:
+        raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
+    if engine == "auto" and noise == "position":
+        engine = "torch"  # the only one that can
+    budget = parse_memory(memory)
+    loaded = load_model(model, settings, engine, "cpu" if scheduler else devices[0])
+    if not dry_run:
+        refuse_unwritable(out / "results")
+    request = Request(
+        model, settings, engine, devices, tile, halo, out, axes, channel, format, dtype, noise,
+        chunk, pyramid, budget, scheduler,
+    )  # fmt: skip
+    model_hash = fingerprint(model)
+
+    def work(path: Path) -> None:
+        plan = _denoise_file(path, request, loaded, model_hash, dry_run)
+        if plan and (preview or centre):
+            _write_preview(plan, centre)
+
+    _each(images, work)
+
+
+def _each(images: list[Path], work: Callable[[Path], None]) -> None:
+    """Do the work for every image; one that cannot be denoised does not stop the others."""
     failed = 0
     for path in images:
         try:
-            targets = _denoise_file(path, loaded, tiling, halo, out)
-            if preview or centre:
-                _write_preview(path, targets, centre)
+            work(path)
         except UserError as error:
             if len(images) == 1:
                 raise
@@ -79,11 +147,12 @@ def predict(
 
 
 def _check_names(images: list[Path]) -> None:
-    stems = [path.stem for path in images]
-    for path in images:
-        if stems.count(path.stem) > 1:
+    names = [path.name.partition(".ome.")[0] if ".ome." in path.name else path.stem
+             for path in images]  # fmt: skip
+    for path, name in zip(images, names, strict=True):
+        if names.count(name) > 1:
             raise DataError(
-                f"{path}: another image is called '{path.stem}' too, results would be overwritten",
+                f"{path}: another image is called '{name}' too, results would be overwritten",
                 "denoise them in separate calls with different --out",
             )
 
@@ -99,38 +168,39 @@ def _centre(text: str | None) -> tuple[int, int] | None:
     return int(y), int(x)
 
 
-def _write_preview(path: Path, targets: list[Path], centre: tuple[int, int] | None) -> None:
-    from ..data.images import image_name, read_image
+def _write_preview(plan, centre: tuple[int, int] | None) -> None:  # type: ignore[no-untyped-def]
+    from ..data.images import image_name
+    from ..data.lazy import open_image
     from ..display.preview import draw_preview
     from ..files import write_bytes
 
-    results = {image_name(target).rpartition("_")[2]: read_image(target) for target in targets}
-    picture = targets[0].parent / f"{image_name(path)}_preview.png"
-    write_bytes(picture, draw_preview(read_image(path), results, path.name, centre))
+    names = dict(zip(plan.job.outputs, plan.targets, strict=True))
+    results = {output: open_image(target, "") for output, target in names.items()}
+    path = plan.job.image
+    picture = plan.record.parent / f"{image_name(path)}_preview.png"
+    write_bytes(picture, draw_preview(plan.image, results, path.name, centre))
     typer.echo(picture)
 
 
-def _denoise_file(path: Path, model, tiling, halo: int, out: Path) -> list[Path]:  # type: ignore[no-untyped-def]
-    from ..data.images import read_image, write_tiff
-    from ..runtime.likeness import unlike
-    from ..runtime.predictor import check_image, denoise, intensity_warning
-    from ..runtime.tiling import whole
+def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool):  # type: ignore[no-untyped-def]
+    """Return the plan, or None of a dry run."""
+    from ..predict import run
 
-    image = read_image(path)
-    check_image(image, model.in_channels or image.sizes.get("c", 1), str(path))
-    if model.grey_levels:
-        warning = intensity_warning(image, str(path), *model.grey_levels)
-        if warning:
-            sys.stderr.write(f"warning: {warning}.\n")
-    used = tiling or whole(image.sizes["y"], image.sizes["x"], halo)
-    if model.calibration:
-        for warning in unlike(image, str(path), model.calibration):
-            sys.stderr.write(f"warning: {warning}.\n")
-    line = ProgressLine(f"{path.name}: tile")
-    results = denoise(image, model.backend, used, line.show)
-    targets = []
-    for name, result in results.items():
-        targets.append(out / f"{path.stem}_{name}.tif")
-        write_tiff(targets[-1], result)
-        typer.echo(targets[-1])
-    return targets
+    plan = run.make_plan(path, request, model, model_hash)
+    if dry_run:
+        for line in [*run.dry_run(plan, request, model), *(f"note: {n}" for n in plan.notes)]:
+            typer.echo(line)
+        return None
+    if run.is_finished(plan):
+        sys.stderr.write(f"note: {path}: is finished already; to repeat, delete {plan.record}.\n")
+        targets = plan.targets
+    else:
+        progress = ProgressLine(f"{path.name}: tile")
+        targets = run.denoise_file(plan, request, model, progress.show, _warn)
+    for target in targets:
+        typer.echo(target)
+    return plan
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}.\n")

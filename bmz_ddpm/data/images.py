@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from ..axes import ORDER
-from ..errors import DataError, MissingDependency
+from ..errors import DataError
 from ..files import write_bytes
 from .metadata import RGB, name_axes, tiff_channel_names, tiff_pixel_size
 from .ome_zarr import SUFFIX as ZARR
@@ -58,10 +58,21 @@ def read_image(path: Path, axes: str = "") -> xr.DataArray:
     DataError
         If the file is missing, not an image, cut short, of a kind we do not read, holds
         NaN or infinity, or has other axes than `axes`.
-    MissingDependency
-        If it is OME-Zarr and zarr is not installed.
     """
     path = Path(path)
+    check_name(path)
+    with one_line_errors(path):
+        return checked(path, _reader(path)(path, axes))
+
+
+def check_name(path: Path) -> None:
+    """Refuse what cannot be an image, by its name.
+
+    Raises
+    ------
+    DataError
+        If nothing is there, or it is a folder or of another type of file.
+    """
     if not path.exists():
         raise DataError(f"{path}: does not exist", "check the path")
     if path.is_dir() and not is_zarr(path):
@@ -71,16 +82,20 @@ def read_image(path: Path, axes: str = "") -> xr.DataArray:
             f"{path}: file type '{path.suffix}' is not read, expected .tif, .tiff or .png",
             "save it as TIFF",
         )
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader raise into a `DataError` of one line."""
     try:
-        image = _reader(path)(path, axes)
-    except (DataError, MissingDependency):
+        yield
+    except DataError:
         raise
     except Exception as error:  # the readers raise whatever a damaged file makes them do
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path}: is not a readable image ({reason})", "is the file complete? save it again"
         ) from error
-    return _checked(path, image)
 
 
 def _reader(path: Path) -> Callable[[Path, str], xr.DataArray]:
@@ -89,7 +104,15 @@ def _reader(path: Path) -> Callable[[Path, str], xr.DataArray]:
     return _read_tiff if path.suffix.lower() in TIFF else _read_png
 
 
-def _checked(path: Path, image: xr.DataArray) -> xr.DataArray:
+def checked(path: Path, image: xr.DataArray) -> xr.DataArray:
+    """Return the image with its axes in order.
+
+    Raises
+    ------
+    DataError
+        If it has no pixels, or they are no counts; where they are in memory, also if some are
+        no numbers.
+    """
     if image.size == 0:
         raise DataError(f"{path}: holds no pixels", "save it again")
     if image.dtype.kind not in "uif":
@@ -97,16 +120,27 @@ def _checked(path: Path, image: xr.DataArray) -> xr.DataArray:
             f"{path}: pixel type {image.dtype} is not supported, expected integers or float",
             "convert it to 8 bit, 16 bit or float",
         )
-    if image.dtype.kind == "f" and not np.isfinite(image.values).all():
-        bad = int((~np.isfinite(image.values)).sum())
-        raise DataError(
-            f"{path}: {bad} pixels are NaN or infinite, every pixel must be a number",
-            "replace them, e.g. by the local median",
-        )
+    if image.chunks is None:
+        check_finite(path, image.values)
     for dim in [d for d in image.dims if str(d).startswith("_")]:
         image = image.isel({dim: 0})
     present = [axis for axis in ORDER if axis in image.dims]
     return image.transpose(*present)
+
+
+def check_finite(path: Path, values: np.ndarray) -> None:
+    """Refuse pixels that are no numbers.
+
+    Raises
+    ------
+    DataError
+    """
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise DataError(
+            f"{path}: {bad} pixels are NaN or infinite, every pixel must be a number",
+            "replace them, e.g. by the local median",
+        )
 
 
 def _read_png(path: Path, axes: str) -> xr.DataArray:
@@ -133,25 +167,13 @@ def _read_png(path: Path, axes: str) -> xr.DataArray:
 def _read_tiff(path: Path, axes: str) -> xr.DataArray:
     import tifffile
 
-    with _complaints() as complaints, tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        alike = sum(other.shape == series.shape for other in file.series)
-        if alike > 1:  # smaller ones are thumbnails and labels
-            raise DataError(
-                f"{path}: holds {alike} images of {' x '.join(map(str, series.shape))}, "
-                "expected one",
-                "save each position or scene as a file of its own",
-            )
+    with complaints() as said, tifffile.TiffFile(path) as file:
+        series = single_series(path, file)
         values = series.asarray()
-        letters = series.axes.lower()
-        image = xr.DataArray(values, dims=name_axes(path, letters, values.shape, axes))
-        channels = image.sizes.get("c", 1)
-        names = tiff_channel_names(file, channels)
-        if "s" in letters and channels == 3:
-            names = names or RGB
-        size = tiff_pixel_size(file)
-        if complaints:
-            raise ValueError(complaints[0])
+        image = xr.DataArray(values, dims=name_axes(path, series.axes.lower(), series.shape, axes))
+        size, names = tiff_pixel_size(file), tiff_names(file, series, image.sizes.get("c", 1))
+        if said:
+            raise ValueError(said[0])
     if size is not None:
         image.attrs["pixel_size"] = size
     if names:
@@ -159,8 +181,32 @@ def _read_tiff(path: Path, axes: str) -> xr.DataArray:
     return image
 
 
+def single_series(path: Path, file: Any) -> Any:
+    """Return the image of a TIFF, an open `tifffile.TiffFile`.
+
+    Raises
+    ------
+    DataError
+        If the file holds several; smaller ones are thumbnails and labels.
+    """
+    series = file.series[0]
+    alike = sum(other.shape == series.shape for other in file.series)
+    if alike > 1:
+        raise DataError(
+            f"{path}: holds {alike} images of {' x '.join(map(str, series.shape))}, expected one",
+            "save each position or scene as a file of its own",
+        )
+    return series
+
+
+def tiff_names(file: Any, series: Any, channels: int) -> tuple[str, ...]:
+    """Return the names of the channels of a TIFF; () where it has none."""
+    names = tiff_channel_names(file, channels)
+    return names or (RGB if "S" in series.axes and channels == 3 else ())
+
+
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def complaints() -> Iterator[list[str]]:
     """Collect what tifffile only logs, such as planes missing from a file that was cut short."""
     found: list[str] = []
 

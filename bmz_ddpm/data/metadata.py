@@ -15,6 +15,9 @@ from ..errors import DataError
 UNITS = {"micron": 1.0, "microns": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0}
 UNITS |= {"nm": 1e-3, "mm": 1e3, "cm": 1e4}
 UNITS |= {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "angstrom": 1e-4}
+#: Seconds per unit.
+SECONDS = {"second": 1.0, "s": 1.0, "sec": 1.0, "millisecond": 1e-3, "ms": 1e-3}
+SECONDS |= {"minute": 60.0, "min": 60.0, "hour": 3600.0, "h": 3600.0}
 RGB = ("red", "green", "blue")
 
 

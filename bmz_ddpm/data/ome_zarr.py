@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..errors import DataError, MissingDependency
-from .metadata import UNITS, known_names, name_axes
+from ..errors import DataError
+from .metadata import SECONDS, UNITS, known_names, name_axes
 
 SUFFIX = ".zarr"
+#: Where bioformats2raw, and we, keep the OME-XML of the image that was converted.
+OME_XML = "OME/METADATA.ome.xml"
 
 
 def is_zarr(path: Path) -> bool:
@@ -41,18 +43,39 @@ def read_ome_zarr(path: Path, axes: str = "") -> xr.DataArray:
     Raises
     ------
     DataError
+        As `open_ome_zarr` does.
+    """
+    array, dims, attrs = open_ome_zarr(path, axes)
+    kept = {name: attrs[name] for name in ("pixel_size", "channel_names") if name in attrs}
+    return xr.DataArray(np.asarray(array[...]), dims=dims, attrs=kept)
+
+
+def open_ome_zarr(path: Path, axes: str = "") -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+    """Open the first level of an OME-Zarr image, version 0.4 or 0.5; read no pixels.
+
+    Parameters
+    ----------
+    path, axes
+        As for `read_ome_zarr`.
+
+    Returns
+    -------
+    array : zarr.Array
+    dims : tuple of str
+    attrs : dict
+        What `lazy.open_image` promises, as far as the image says it.
+
+    Raises
+    ------
+    DataError
         If it is no OME-Zarr image, or holds none of its pixels.
-    MissingDependency
-        If zarr is not installed.
 
     References
     ----------
     https://ngff.openmicroscopy.org/0.4/ and /0.5/, "multiscales" and "omero" metadata.
     """
-    try:
-        import zarr
-    except ImportError as error:
-        raise MissingDependency("zarr", "zarr", f"reading {path}") from error
+    import zarr
+
     try:
         group = zarr.open_group(path, mode="r")
     except (FileNotFoundError, ValueError) as error:
@@ -82,19 +105,30 @@ def read_ome_zarr(path: Path, axes: str = "") -> xr.DataArray:
             f"{path}: has no array '{place}', which its metadata names",
             "is the folder complete? copy it again",
         )
-    values = _pixels(path, group[place], letters)
-    image = xr.DataArray(values, dims=name_axes(path, letters, values.shape, axes))
-    micrometre = {
-        a: float(length) * UNITS.get(unit, 0.0)  # 0: without a unit nothing is known
+    array: Any = group[place]
+    _check_array(path, array, letters)
+    dims = name_axes(path, letters, array.shape, axes)
+    attrs: dict[str, Any] = {"zarr": attributes, "zarr_format": group.metadata.zarr_format}
+    known = {
+        a: float(length) * UNITS.get(unit, SECONDS.get(unit, 0.0))  # 0: without a unit nothing
         for a, length, unit in zip(letters, scale, units, strict=True)
     }
-    size = (micrometre["y"], micrometre["x"])
-    if all(0 < length < math.inf for length in size):
-        image.attrs["pixel_size"] = size
-    names = known_names(labels, image.sizes.get("c", 1))
+    known = {a: length for a, length in known.items() if 0 < length < math.inf}
+    if {"y", "x"} <= known.keys():
+        attrs["pixel_size"] = (known["y"], known["x"])
+    attrs["steps"] = {a: known[a] for a in "tz" if a in known}
+    names = known_names(labels, array.shape[dims.index("c")] if "c" in dims else 1)
     if names:
-        image.attrs["channel_names"] = names
-    return image
+        attrs["channel_names"] = names
+    xml = path / OME_XML
+    if xml.is_file():
+        attrs["ome_xml"] = xml.read_text(encoding="utf-8")
+    return array, dims, attrs
+
+
+def empty_chunks(array: Any) -> int:
+    """Return how many chunks are not there, and count as empty."""
+    return int(array.nchunks - array.nchunks_initialized)
 
 
 def _multiscales(path: Path, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,16 +161,15 @@ def _scale(levels: Mapping[str, Any], level: Mapping[str, Any], count: int) -> n
     return scale
 
 
-def _pixels(path: Path, array: Any, letters: str) -> np.ndarray:
+def _check_array(path: Path, array: Any, letters: str) -> None:
     if array.ndim != len(letters):
         raise DataError(
             f"{path}: its array has {array.ndim} dimensions but its metadata names "
             f"{len(letters)} axes ('{letters}')",
             "save it again as OME-Zarr 0.4 or 0.5",
         )
-    if array.nchunks_initialized == 0:
+    if array.size and array.nchunks_initialized == 0:
         raise DataError(
             f"{path}: none of the {array.nchunks} chunks with its pixels is there",
             "is the folder complete? copy it again",
         )
-    return np.asarray(array[...])

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
+from ..diffusion.interval import CalibratedOnePass, CalibratedSampler
+from ..diffusion.one_pass import OnePass, StackedOnePass
+from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..export.fastest import fastest_backend
 from ..runtime.backends import (
@@ -22,11 +26,24 @@ from ..runtime.backends import (
     torchscript_backend,
     unstacked,
 )
+from ..runtime.position import PlacedBackend
 from ..runtime.tiling import Tiling
 from ..train.checkpoint import Checkpoint
 from .rdf import WEIGHTS_FILES
 
-FORMATS = ("onnx", "torchscript")
+FORMATS = ("onnx", "torchscript", "torch")
+#: Networks in packages that this tool can run from their source.
+SAMPLERS = {
+    c.__name__: c
+    for c in (
+        DiffusionSampler,
+        StackedSampler,
+        OnePass,
+        StackedOnePass,
+        CalibratedSampler,
+        CalibratedOnePass,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +58,12 @@ class Model:
     in_channels : int or None
         None where the file does not say.
     engine : str
-        "eager", "torchscript" or "onnx".
+        "eager", "torchscript", "onnx" or "torch".
     grey_levels : (low, high) that the results span, or None where the file does not say.
     num_samples : int or None
         Samples that it averages; None where the file does not say.
+    num_steps : int or None
+        Network passes per sample; None where the file does not say.
     calibration : Calibration or None
         Of its intervals, where it gives any.
     """
@@ -55,6 +74,7 @@ class Model:
     engine: str
     grey_levels: tuple[float, float] | None = None
     num_samples: int | None = None
+    num_steps: int | None = None
     calibration: Calibration | None = None
 
 
@@ -70,8 +90,9 @@ def load_model(
         .pt or .onnx.
     settings : SamplerSettings
         Used for a checkpoint; in all others the sampler is part of the file.
-    engine : "auto", "onnx" or "torchscript"
+    engine : "auto", "onnx", "torchscript" or "torch"
         For packages; "auto" takes onnx, the fastest on a CPU, where onnxruntime is installed.
+        Only "torch" can key the noise on places (`runtime.position`), as checkpoints can.
     device : "cpu" or "cuda"
 
     Raises
@@ -84,7 +105,12 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        backend, used = fastest_backend(checkpoint.module(settings), device)
+        module = checkpoint.module(settings)
+        backend: Backend
+        if engine == "torch":
+            backend, used = PlacedBackend(module, device), "torch"
+        else:
+            backend, used = fastest_backend(module, device)
         return Model(
             backend,
             None,
@@ -92,6 +118,7 @@ def load_model(
             used,
             (config.intensity.low, config.intensity.high),
             settings.num_samples,
+            settings.num_steps,
             checkpoint.calibration(settings),
         )
     if path.suffix == ".pt":
@@ -134,18 +161,20 @@ def _from_folder(folder: Path, engine: str, device: str) -> Model:
     channels = next(a for a in rdf["inputs"][0]["axes"] if a["type"] == "channel")
     count = len(channels["channel_names"])
     ends = ours["intensity"]["low"], ours["intensity"]["high"]
-    samples = ours["sampler"]["num_samples"]
+    samples, steps = ours["sampler"]["num_samples"], ours["sampler"]["num_steps"]
     backend, used = _backend(folder, rdf, engine, device)
-    if len(rdf["outputs"]) == 1:
+    if len(rdf["outputs"]) == 1 and used != "torch":
         backend = unstacked(backend, *ends, samples)
     calibration = Calibration(**ours["calibration"]) if "calibration" in ours else None
-    return Model(backend, tiling, count, used, ends, samples, calibration)
+    return Model(backend, tiling, count, used, ends, samples, steps, calibration)
 
 
 def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tuple[Backend, str]:
     """Load the weights that were asked for, or the fastest that can be loaded."""
     if engine not in ("auto", *FORMATS):
         raise ConfigError(f"--engine {engine}: unknown", f"choose auto, {' or '.join(FORMATS)}")
+    if engine == "torch":
+        return _from_source(folder, rdf, device), engine
     if engine == "onnx" and "onnx" not in rdf["weights"]:
         raise ConfigError(
             "--engine onnx: the package has no ONNX weights", "choose auto or torchscript"
@@ -157,6 +186,31 @@ def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tup
             if engine == "onnx":
                 raise
     return torchscript_backend(folder / WEIGHTS_FILES["torchscript"], device), "torchscript"
+
+
+def _from_source(folder: Path, rdf: dict[str, Any], device: str) -> Backend:
+    """Run the package's weights in our own classes, of which its architecture file is a copy."""
+    entry = rdf["weights"].get("pytorch_state_dict", {}).get("architecture", {})
+    kind = SAMPLERS.get(entry.get("callable", ""))
+    if kind is None:
+        raise ConfigError(
+            f"--engine torch: the package's network '{entry.get('callable', '')}' is not known, "
+            f"expected {' or '.join(SAMPLERS)}",
+            "choose auto, onnx or torchscript",
+        )
+    module = kind(**entry["kwargs"])
+    path = folder / WEIGHTS_FILES["pytorch_state_dict"]
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises whatever a damaged file makes it do
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path.name}: does not hold the package's weights ({reason})",
+            "is the package complete? export it again",
+        ) from error
+    return PlacedBackend(
+        module.sampler if isinstance(module, StackedSampler | StackedOnePass) else module, device
+    )
 
 
 def _three(backend: Backend, path: Path) -> Backend:

@@ -51,8 +51,13 @@ def intensity_warning(image: xr.DataArray, name: str, low: float, high: float) -
     -------
     str or None
     """
-    brightest = float(image.max())
-    share = float((image > high).mean())
+    return intensity_words(float(image.max()), float((image > high).mean()), name, low, high)
+
+
+def intensity_words(
+    brightest: float, share: float, name: str, low: float, high: float
+) -> str | None:
+    """Say the same of an image whose brightest pixel and share above `high` are known."""
     if share > 1e-3:
         return f"{name}: {share:.1%} of the pixels are above {high:g}, where the model's range ends"
     if brightest < low + 0.02 * (high - low):

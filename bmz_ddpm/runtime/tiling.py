@@ -97,6 +97,17 @@ class Tiling:
         plane[:, y : y + h, x : x + w] = inside
 
 
+def economical(rows: int, columns: int, halo: int, largest: int) -> Tiling:
+    """Return the tiling of at most `largest` pixels a side that computes the fewest pixels.
+
+    The result does not depend on it, as long as the halo is wide enough; a small image becomes
+    one small tile instead of being padded to a large one.
+    """
+    sides = range(2 * halo + GRID, max(largest, 2 * halo + GRID) + 1, GRID)
+    tilings = [Tiling(side, halo) for side in sides]
+    return min(tilings, key=lambda t: (t.count(rows, columns) * t.tile**2, -t.tile))
+
+
 def whole(rows: int, columns: int, halo: int) -> Tiling:
     """Return the tiling that covers a plane with a single tile."""
     side = -(-max(rows, columns) // GRID) * GRID

@@ -1,0 +1,1 @@
+"""Denoise files of any size: block by block, on one machine or many, resumed where it stopped."""
