@@ -256,7 +256,12 @@ def test_ome_zarr_by_an_independent_reader(tmp_path: Path, version: str) -> None
     ]  # fmt: skip
     scale = multiscale.datasets[0].coordinateTransformations[0].scale
     assert scale == pytest.approx([2.5, 1, 0.7, 0.25, 0.1])
-    assert [(c.label, c.color) for c in attrs.omero.channels] == [
+    named = (
+        attrs.omero["channels"]
+        if isinstance(attrs.omero, dict)
+        else [c.model_dump() for c in attrs.omero.channels]
+    )
+    assert [(c["label"], c["color"]) for c in named] == [
         ("DAPI", "0000FF"), ("GFP", "00FF00")]  # fmt: skip
     assert group.attrs["microscope"] == {"gain": 7}
 
@@ -335,9 +340,10 @@ def test_killed_at_any_moment(tmp_path: Path, kind: Any) -> None:
     source = write_zarr(tmp_path / "a.zarr", counts("zyx"), "zyx")
     whole = predict(source, request(tmp_path / "whole", format=kind))
     out = tmp_path / "out"
-    moments = [("before log", 3), ("after log", 5), ("store", 8), ("rename", 1), ("renamed", 1),
-               ("rename", 2), ("renamed", 2), ("record", 1), ("remove", 1)]  # fmt: skip
+    moments = [("before log", 3), ("after log", 5), ("store", 8)]
     moments += [("levels", 1)] if kind == "ome-zarr" else []
+    moments += [("rename", 1), ("renamed", 1), ("rename", 2), ("renamed", 2), ("record", 1)]
+    moments += [("remove", 1)]
     for moment, count in moments:
         assert killed(source, request(out, format=kind), moment, count) == -signal.SIGKILL, moment
         for path in out.glob("a_*"):  # what has its name is complete

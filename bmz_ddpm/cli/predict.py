@@ -17,77 +17,90 @@ from .sampler_options import Sampling, takes_sampling
 FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
+ModelPath = Annotated[
+    Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
+]
+ImagePaths = Annotated[
+    list[Path],
+    typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
+]
+Engine = Annotated[
+    Literal["auto", "onnx", "torchscript", "torch"],
+    typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
+]
+TileSide = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
+    ),
+]
+Format = Annotated[
+    FormatOption,
+    typer.Option(
+        help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
+        "where that is too small."
+    ),
+]
+PixelType = Annotated[
+    Literal["float32", "input"],
+    typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
+]
+Chunk = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
+        "together; rounded to whole tiles. Default: up to 1024.",
+    ),
+]
+Pyramid = Annotated[
+    bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
+]
+NoiseKey = Annotated[
+    Literal["auto", "position", "content"],
+    typer.Option(
+        help="What the noise depends on. position: planes and frames share it, so that films "
+        "do not flicker (auto for stacks, where the engine can); content: each has its own."
+    ),
+]
+Devices = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")]
+Memory = Annotated[
+    str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
+        "need bmz-ddpm and the same folders."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
+]
+
+
 @takes_sampling
 def predict(
     sampling: Sampling,
-    model: Annotated[
-        Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
-    ],
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
-    ],
+    model: ModelPath,
+    images: ImagePaths,
     out: Out = Path("denoised"),
-    engine: Annotated[
-        Literal["auto", "onnx", "torchscript", "torch"],
-        typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
-    ] = "auto",
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
-        ),
-    ] = None,
-    preview: Preview = False,
-    preview_at: PreviewAt = None,
+    engine: Engine = "auto",
+    tile: TileSide = None,
     halo: Halo = 64,
     axes: Axes = "",
     channel: Channel = "",
-    format: Annotated[
-        FormatOption,
-        typer.Option(
-            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
-            "where that is too small."
-        ),
-    ] = "auto",
-    dtype: Annotated[
-        Literal["float32", "input"],
-        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
-    ] = "float32",
-    chunk: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
-            "together; rounded to whole tiles. Default: up to 1024.",
-        ),
-    ] = 0,
-    pyramid: Annotated[
-        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
-    ] = True,
-    noise: Annotated[
-        Literal["auto", "position", "content"],
-        typer.Option(
-            help="What the noise depends on. position: planes and frames share it, so that films "
-            "do not flicker (auto for stacks, where the engine can); content: each has its own."
-        ),
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
-    ] = "cpu",
-    memory: Annotated[
-        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
-    ] = "",
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
-            "need bmz-ddpm and the same folders."
-        ),
-    ] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
-    ] = False,
+    preview: Preview = False,
+    preview_at: PreviewAt = None,
+    format: Format = "auto",
+    dtype: PixelType = "float32",
+    chunk: Chunk = 0,
+    pyramid: Pyramid = True,
+    noise: NoiseKey = "auto",
+    device: Devices = "cpu",
+    memory: Memory = "",
+    scheduler: Scheduler = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Denoise images; write NAME_denoised, NAME_std and NAME_entropy, and NAME_run.json.
 
