@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow zoo zoo-check hypha test-hypha clean
+.PHONY: demo test test-slow test-napari zoo zoo-check hypha test-hypha clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python packaging/demo.py demo
@@ -13,6 +13,15 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# the plugin in a real viewer without a screen: napari and Qt (500 MB) come into the same environment,
+# so that what they need together with all the rest is seen to fit
+test-napari: $(VENV)/.napari
+	$(BIN)/python -m pytest tests/test_napari.py
+
+$(VENV)/.napari: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[napari]'
+	touch $@
 
 # the packages in zoo_models, from their checkpoints and recipes
 zoo: $(VENV)/.ready

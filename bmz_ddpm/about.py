@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import Field
 
 from .config import Settings, read_toml, validated
+from .errors import ConfigError
 
 
 class Person(Settings):
@@ -66,7 +68,9 @@ class AboutConfig(Settings):
     reference : its clean image, for the measured validation; not stored in the package.
     image_credit : where the image comes from and its licence.
     pixel_size : (y, x) in micrometre, where the image's file does not say it.
-    speed : measured times; packaging/benchmarks/cost.py prints them.
+    speed : measured times.
+    bench : a bench.json of `bmz-ddpm bench`, whose times are added to those; a path from the
+        TOML file.
     validation : measured quality on images that are not in the package.
     """
 
@@ -95,6 +99,7 @@ class AboutConfig(Settings):
     image_credit: str = ""
     pixel_size: tuple[float, float] | None = None
     speed: tuple[Speed, ...] = ()
+    bench: Path | None = None
     validation: tuple[Validated, ...] = ()
 
 
@@ -108,4 +113,34 @@ def load_about(path: Path) -> AboutConfig:
     about = validated(AboutConfig, read_toml(path), str(path))
     here = path.parent
     reference = here / about.reference if about.reference else None
-    return about.model_copy(update={"image": here / about.image, "reference": reference})
+    speed = about.speed + (speed_in(here / about.bench) if about.bench else ())
+    changes = {"image": here / about.image, "reference": reference, "speed": speed}
+    return about.model_copy(update=changes)
+
+
+def speed_in(path: Path) -> tuple[Speed, ...]:
+    """Return the times in a bench.json of `bmz-ddpm bench`: of whole samplers, per megapixel.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is something else.
+    """
+    try:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        machine, times = measured["machine"], measured["seconds_per_megapixel"]
+        place = machine["device"]
+        if place == "cpu":
+            place = f"{machine['cores']} CPU cores ({machine['processor']})"
+        place = f"{place}, {machine['threads']} threads"
+        names = {"eager": "PyTorch", "torchscript": "TorchScript", "onnx": "ONNX Runtime"}
+        return tuple(
+            Speed(machine=place, engine=names[engine], seconds_per_megapixel=float(f"{value:.3g}"))
+            for engine, value in times.items()
+        )
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: is not a result of bmz-ddpm bench", "name the bench.json that it wrote"
+        ) from error

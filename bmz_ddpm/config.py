@@ -163,6 +163,57 @@ class Intensity(Settings):
         return self.high - self.low
 
 
+class Calibration(Settings):
+    """Constants of the intervals of one sampler, and what is known about them.
+
+    Attributes
+    ----------
+    sampler : settings that the intervals hold for: num_steps, num_samples, eta, spacing, mirror.
+    guarantee, alpha, delta : what is promised; `bmz_ddpm.calibrate.promises` says it in words.
+    spread, floor : w² = spread·std² + floor[0] + floor[1]·m + floor[2]·m², in counts², with m the
+        mean as a share of the output range.
+    below, above : the interval reaches from mean − below·w to mean + above·w.
+    std_factor : error of the mean over std, as root mean squares over the calibration fields;
+        None where there is no std.
+    fit_fields, fields : fields of view that the form was fitted to, and that the width was
+        calibrated on.
+    coverage, worst_coverage, best_coverage : mean, smallest and largest share of a field's pixels
+        inside; where left_out is true, each with a width from the other fields.
+    length : mean length of the intervals, in counts.
+    plain_coverage, plain_length : of mean ± z·std, with z of the normal distribution.
+    scaled_length : of mean ± c·std, with c such that it covers as much; scaled_factor : c.
+    match_intensity : whether clean images were brought to the gain and offset of the noisy ones.
+    range_low, range_high : 0.1 and 99.9 percent points of the noisy images, least and largest, in
+        counts; noise_low, noise_high : their noise levels.
+    """
+
+    sampler: dict[str, Any]
+    guarantee: Literal["rcps", "crc", "field"]
+    alpha: float = Field(gt=0, lt=1)
+    delta: float = Field(gt=0, lt=1)
+    spread: float = Field(ge=0)
+    floor: tuple[float, float, float]
+    below: float = Field(ge=0)
+    above: float = Field(ge=0)
+    std_factor: float | None
+    fit_fields: int = Field(ge=1)
+    fields: int = Field(ge=1)
+    coverage: float
+    worst_coverage: float
+    best_coverage: float
+    left_out: bool
+    length: float
+    plain_coverage: float
+    plain_length: float
+    scaled_length: float | None
+    scaled_factor: float | None
+    match_intensity: bool
+    range_low: tuple[float, float]
+    range_high: tuple[float, float]
+    noise_low: float
+    noise_high: float
+
+
 class ModelConfig(Settings):
     """What a checkpoint needs to be rebuilt without its training run."""
 
@@ -174,6 +225,7 @@ class ModelConfig(Settings):
     prediction: Literal["eps", "v", "x0"]
     label: Literal["alpha_bar", "log_snr"]
     intensity: Intensity
+    calibrations: tuple[Calibration, ...] = ()
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from bmz_ddpm import read_image
+from bmz_ddpm.display.scale import eight_bit
 from bmz_ddpm.evaluate.classical import best_gaussian
 from bmz_ddpm.evaluate.metrics import ms_ssim, psnr
-from bmz_ddpm.package.cover import side_by_side, to_grey
+from bmz_ddpm.package.cover import side_by_side
 
 REPOSITORY = Path(__file__).parent.parent
 RECIPE = REPOSITORY / "packaging" / "recipes" / "fmd-confocal"
@@ -67,10 +68,10 @@ def show(out: Path, raw_path: Path) -> None:
     top = float(np.percentile(truth, 99.8))
     picture = side_by_side(
         [
-            (f"noisy, {psnr(truth, raw):.1f} dB", to_grey(raw, 0, top)),
-            (f"denoised, {psnr(truth, denoised):.1f} dB", to_grey(denoised, 0, top)),
-            ("uncertainty (std)", to_grey(std, 0, float(np.percentile(std, 99.8)))),
-            ("reference (mean of 50)", to_grey(truth, 0, top)),
+            (f"noisy, {psnr(truth, raw):.1f} dB", eight_bit(raw, 0, top)),
+            (f"denoised, {psnr(truth, denoised):.1f} dB", eight_bit(denoised, 0, top)),
+            ("uncertainty (std)", eight_bit(std, 0, float(np.percentile(std, 99.8)))),
+            ("reference (mean of 50)", eight_bit(truth, 0, top)),
         ],
         1624,
         432,

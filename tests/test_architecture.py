@@ -20,14 +20,25 @@ RANK = {
     "device": 0,
     "environments": 0,
     "data": 1,
+    "display": 1,
     "diffusion": 1,
     "prepare": 2,
     "train": 2,
     "distill": 3,
     "runtime": 3,
 }
-RANK |= {"export": 4, "evaluate": 4, "baselines": 5, "compare": 5, "package": 6, "check": 7}
-RANK |= {"predict": 7, "upload": 8, "cli": 9}
+RANK |= {
+    "export": 4,
+    "evaluate": 4,
+    "baselines": 5,
+    "calibrate": 5,
+    "compare": 5,
+    "package": 6,
+    "check": 7,
+    "bench": 7,
+    "predict": 7,
+}
+RANK |= {"upload": 8, "cli": 9, "napari": 10}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 #: Only this module may import that library.
 OWNERS = {
@@ -35,7 +46,7 @@ OWNERS = {
     "tifffile": {"data/images.py", "data/lazy.py", "data/tiff_write.py", "package/tensors.py"},
     "bioimageio": {"package/build.py", "check/probe/core.py"},
     "platformdirs": {"environments.py"},
-    "scipy": {"evaluate", "data/synthetic.py", "prepare/similarity.py"},
+    "scipy": {"evaluate", "calibrate/", "data/synthetic.py", "prepare/similarity.py"},
     "skimage": {"evaluate/prediction.py"},
     "torchmetrics": {"evaluate"},
     "microssim": {"evaluate/perceptual.py"},
@@ -43,11 +54,15 @@ OWNERS = {
     "zarr": {"data/", "predict/"},
     "dask": {"data/lazy.py"},
     "distributed": {"predict/workers.py"},
-    "matplotlib": {"compare/"},
+    "matplotlib": {"compare/", "bench/plot.py"},
+    "diffusers": {"bench/peers.py"},
+    "monai": {"bench/peers.py"},
     "typer": {"cli"},
     "bm3d": {"evaluate/classical.py"},
     "careamics": {"baselines/careamics_runner.py"},
     "httpx": {"upload/client.py"},
+    "napari": {"napari/"},
+    "qtpy": {"napari/"},
     "lightning_fabric": {"train/engine.py"},
 }
 
@@ -135,7 +150,7 @@ def test_public_functions_have_docstrings() -> None:
 
 def test_help_needs_no_heavy_import() -> None:
     heavy = ("torch", "xarray", "onnx", "pydantic", "numpy", "httpx")
-    heavy += ("SimpleITK", "zarr", "matplotlib", "dask", "distributed")
+    heavy += ("SimpleITK", "zarr", "matplotlib", "napari", "qtpy", "dask", "distributed")
     code = f"import sys, bmz_ddpm.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -338,6 +338,34 @@ def test_best_weights_are_kept_and_the_rate_falls(
     assert rate == pytest.approx(1e-4 * 0.2**3)
 
 
+@pytest.mark.parametrize(("budget", "validations"), [({"minutes": 10}, 4), ({"steps": 20}, 20)])
+def test_validations_do_not_eat_the_time(
+    budget: dict[str, Any],
+    validations: int,
+    small: None,
+    pair_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step takes 30 s, a validation 40 s: of ten minutes a fifth is theirs, and the end."""
+    clock = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    source = make_source("unet-rcan", find_pairs(pair_folder), 0)
+    network = Network.untrained("unet-rcan", source, "cpu", 0)
+
+    def passes(seconds: float, result: float) -> Any:
+        def act(*_: Any) -> float:
+            clock[0] += seconds
+            return result
+
+        return act
+
+    monkeypatch.setattr(network.learner, "step", passes(30, 1.0))
+    monkeypatch.setattr(network, "validate", passes(40, 1.0))
+    record = network.train(source, [], Budget(**budget), quiet)
+    assert len(record["validation_mae"]) == validations
+    assert record["steps"] > 5
+
+
 def test_time_ends_the_training(small: None, pair_folder: Path) -> None:
     pairs = find_pairs(pair_folder)
     source = make_source("pix2pix", [p for p in pairs if p.split == "train"], 0)
@@ -458,6 +486,24 @@ def test_training_with_other_settings_is_not_taken(
         raise baseline("pix2pix", pair_folder, out).exception
 
 
+def test_patch_of_ones_own(small: None, stand_in: Path, tmp_path: Path) -> None:
+    """It reaches every method that learns, and belongs to the settings of a training."""
+    pairs = write_pairs(tmp_path / "pairs", "abc", (70, 81))
+    for method in (*OWN, "care"):
+        out = tmp_path / method
+        assert baseline(method, pairs, out, "--steps", "1", "--patch", "32").exit_code == 0
+        record = json.loads((out / "baseline.json").read_text())
+        assert record["settings"]["patch"] == 32
+        if method == "care":
+            assert record["job"]["patch"] == 32
+        with pytest.raises(CheckpointError, match="training with other settings or pairs"):
+            raise baseline(method, pairs, out, "--steps", "1").exception
+    for patch in ("16", "48"):
+        with pytest.raises(ConfigError) as error:
+            raise baseline("pix2pix", pairs, tmp_path / "run", "--patch", patch).exception
+        assert error.value.problem == f"--patch {patch}: must be a power of two, at least 32"
+
+
 def test_how_long_has_to_be_said(pair_folder: Path, tmp_path: Path) -> None:
     for method in ("n2v", "care", *OWN):
         with pytest.raises(ConfigError) as error:
@@ -471,10 +517,13 @@ def test_unknown_method(tmp_path: Path) -> None:
 
 
 def test_images_of_the_same_name(tmp_path: Path) -> None:
+    """They get the names under which `evaluate` looks for them."""
     pairs = find_pairs(write_pairs(tmp_path / "one"))
     other = [p for p in find_pairs(write_pairs(tmp_path / "two")) if p.split == "val"]
-    with pytest.raises(DataError, match="another noisy image is called 'a' too, predictions would"):
-        run_baseline(Baseline("raw", pairs + other, tmp_path / "run"), quiet, quiet)
+    made = run_baseline(Baseline("raw", pairs + other, tmp_path / "run"), quiet, quiet)
+    assert [p.name for p in made] == ["one_low_a.tif", "two_low_a.tif", "baseline.json"]
+    with pytest.raises(DataError, match=r"a\.tif: is listed twice"):
+        run_baseline(Baseline("raw", pairs + other + other, tmp_path / "run"), quiet, quiet)
 
 
 def test_other_channels_than_trained_on(small: None, pair_folder: Path, tmp_path: Path) -> None:
@@ -513,11 +562,31 @@ def test_axes_and_pixel_size_come_back(tmp_path: Path) -> None:
     image.attrs["pixel_size"] = (0.25, 0.5)
     write_tiff(tmp_path / "in.tif", image)
     planes = np.arange(6 * 2 * 72, dtype=np.float32).reshape(6, 2, 8, 9)
-    write_prediction(tmp_path / "out.tif", tmp_path / "in.tif", planes)
+    pair = Pair(tmp_path / "in.tif", tmp_path / "in.tif", "a")
+    write_prediction(tmp_path / "out.tif", pair, planes)
     found = read_image(tmp_path / "out.tif")
     assert found.dims == ("t", "z", "c", "y", "x")
     assert (found.values.reshape(6, 2, 8, 9) == planes).all()
     assert found.attrs["pixel_size"] == pytest.approx((0.25, 0.5))
+
+
+def test_declared_axes_and_pixel_size_are_used(tmp_path: Path, small: None) -> None:
+    """A file that says nothing: 3 time points of 40 x 44 pixels, not three channels."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for name, split in (("a", "val"), ("b", "train")):
+        for kind in ("low", "high"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            values = rng.integers(0, 200, (3, 40, 44)).astype(np.uint8)
+            tifffile.imwrite(tmp_path / kind / f"{name}.tif", values, photometric="minisblack")
+        low, high = (tmp_path / kind / f"{name}.tif" for kind in ("low", "high"))
+        pairs.append(Pair(low, high, name, split, axes="tyx", pixel_size=(0.1, 0.2)))
+    for method in ("raw", "pix2pix"):
+        job = Baseline(method, pairs, tmp_path / method, Budget(steps=1))
+        made = read_image(run_baseline(job, quiet, quiet)[0])
+        assert made.dims == ("t", "y", "x")
+        assert made.shape == (3, 40, 44)
+        assert made.attrs["pixel_size"] == pytest.approx((0.1, 0.2))
 
 
 # --- careamics -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import write_pairs
+from PIL import Image
 from safetensors.numpy import save_file
 
 COMMAND = Path(sys.executable).parent / "bmz-ddpm"
@@ -61,7 +62,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-VERBS = ["prepare", "train", "evaluate", "compare", "export", "check", "upload", "predict"]
+VERBS = [
+    "prepare",
+    "train",
+    "evaluate",
+    "calibrate",
+    "compare",
+    "export",
+    "check",
+    "upload",
+    "predict",
+]
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
@@ -251,3 +262,22 @@ def test_predict_into_a_file(place: Path) -> None:
     problem, fix = mistake(place, "predict", "run/best.safetensors", "small.tif", *options)
     assert problem == f"{Path('taken/results')}: cannot be written (File exists)."
     assert fix == "choose another place for --out."
+
+
+def test_predict_draws_a_preview(place: Path) -> None:
+    write_image(place / "seen.tif")
+    options = ("--out", "seen", "--preview", *QUICK)
+    done = run(place, "predict", "run/best.safetensors", "seen.tif", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(Path("seen/seen_preview.png"))
+    with Image.open(place / "seen/seen_preview.png") as picture:
+        assert picture.width > 4 * 90
+    assert tifffile.imread(place / "seen/seen_denoised.tif").shape == (70, 90)
+
+
+def test_predict_with_a_place_that_is_none(place: Path) -> None:
+    call = ("predict", "run/best.safetensors", "cells.tif", "--preview-at")
+    assert mistake(place, *call, "middle") == (
+        "--preview-at middle: is not Y,X, a row and a column in pixels.",
+        "e.g. 512,300.",
+    )

@@ -65,6 +65,16 @@ def test_a_checkpoint_with_its_averaging_curve(place: Path) -> None:
         assert (image.shape, image.dtype) == ((48, 56), np.float32)
 
 
+def test_one_sample_has_no_maps(place: Path) -> None:
+    """A standard deviation of zero everywhere would look sure of itself."""
+    one = ("--steps", "2", "--samples", "1", "--tile", "0", "--out", "one")
+    assert run(place, "evaluate", "pairs", "--model", "run/best.safetensors", *one).exit_code == 0
+    report = json.loads((place / "one" / "evaluation.json").read_text())
+    assert [(p["std"], p["entropy"]) for p in report["pairs"]] == [(None, None)]
+    assert [p.name for p in (place / "one" / "predictions").iterdir()] == ["a.tif"]
+    assert any("spread_skill" in n and "one sample has no spread" in n for n in report["notes"])
+
+
 def test_the_test_split_of_a_table_and_a_broken_prediction(place: Path) -> None:
     lines = ["low,high,fov,split"]
     lines += [

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import write_pairs
 from evaluations import blobs, write_averaging, write_images, write_metrics, write_stack
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,7 +30,7 @@ from bmz_ddpm.compare.calibration import calibration_curve, promised_and_found
 from bmz_ddpm.compare.drawing import drawing, require_matplotlib, wrapped
 from bmz_ddpm.compare.evaluations import read_evaluations
 from bmz_ddpm.compare.measures import MEASURES
-from bmz_ddpm.compare.panels import Panel, Strip, figure_of, scale_bar
+from bmz_ddpm.compare.panels import Panel, Strip, figure_of
 from bmz_ddpm.compare.pictures import make_gallery
 from bmz_ddpm.compare.report import replace_folder, write_report
 from bmz_ddpm.compare.table import Comparison, compare
@@ -289,12 +290,6 @@ def test_long_names_take_two_lines() -> None:
     assert wrapped("one two three four five", 10) == "one two\nthree fou…"
 
 
-def test_scale_bars() -> None:
-    assert scale_bar(256, 0.025) == (pytest.approx(40 / 256), "1 µm")
-    assert scale_bar(100, 0.01) == (pytest.approx(0.2), "200 nm")
-    assert scale_bar(256, None) == (pytest.approx(50 / 256), "50 pixels (pixel size unknown)")
-
-
 def test_profile_runs_through_the_brightest_structure() -> None:
     image = np.zeros((400, 500), np.float32)
     image[330, 20:400] = 50
@@ -304,6 +299,33 @@ def test_profile_runs_through_the_brightest_structure() -> None:
     assert abs(window.y + window.row - 330) <= 2
     small = brightest(np.eye(3, dtype=np.float32))
     assert (small.y, small.x, small.height, small.width) == (0, 0, 3, 3)
+
+
+@pytest.mark.parametrize("top", [11, 30, 42, 60, 87, 99, 200, 1000])
+def test_labels_of_the_low_strips_have_room(top: float) -> None:
+    """A strip of 46 pixels holds three labels."""
+    values = np.linspace(0.1 * top, top, 50)
+    figure = charts.profiles([(0, "ours", values)], values, 1.0, "pixels")
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert 1 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 3
+
+
+def test_clean_image_is_shown_as_it_was_scored(tmp_path: Path) -> None:
+    """Files that were rescaled one by one: errors and profiles are those of the scores."""
+    folder = write_images(tmp_path / "ours", "ours", 4.0, NAMES[:2], uncertain=True)
+    about = json.loads((folder / "evaluation.json").read_text())
+    pair = about["pairs"][0]
+    low, high = (tifffile.imread(pair[kind]).astype(float) for kind in ("low", "high"))
+    gain, offset = np.polyfit(high.ravel(), low.ravel(), 1)
+    write_stack(folder / pair["prediction"], gain * high + offset)  # a perfect result
+    for match, right in ((True, True), (False, False)):
+        about["settings"] = {"match_intensity": match}
+        (folder / "evaluation.json").write_text(json.dumps(about))
+        gallery = make_gallery(compare(*read_evaluations([str(folder)])), 2)
+        (picture,) = (p for p in gallery.pictures if p.title == pair["image"])
+        assert np.allclose(picture.lines[0][2], picture.truth, atol=0.01) is right
+        assert ("intensities of the noisy one" in picture.why) is match
 
 
 def test_calibration_finds_the_factor() -> None:

@@ -169,6 +169,10 @@ def test_a_student_is_taught_further(pairs: list[Pair], tmp_path: Path) -> None:
     first = distiller(tmp_path / "more", pairs, whole).student
     assert first.out_gain.item() == pytest.approx(0.7)
     distiller(tmp_path / "run", pairs, whole).run(lambda *_: None)
+    config = student_config(model, {"steps": 4, "validate_every": 2, "validation_crop": 32})
+    short = Distiller(whole, SETTINGS, pairs, config, tmp_path / "run", "cpu", half=True)
+    written = load_file(short.run(lambda *_: None)[0])  # a finished run is not trained again
+    assert {v.dtype for v in written.values()} == {torch.float16}
     with pytest.raises(ConfigError, match="belongs to another checkpoint"):
         distiller(tmp_path / "run", pairs, model).run(lambda *_: None)
 

@@ -17,6 +17,8 @@ import xarray as xr
 from conftest import write_pairs
 from test_sampler import gaussian_sampler
 
+from bmz_ddpm.compare.evaluations import read_evaluations
+from bmz_ddpm.compare.table import compare
 from bmz_ddpm.data.pairs import Pair, find_pairs
 from bmz_ddpm.errors import ConfigError, DataError, MissingDependency
 from bmz_ddpm.evaluate.averaging import fit_averaging
@@ -26,7 +28,7 @@ from bmz_ddpm.evaluate.journal import Journal, fingerprint
 from bmz_ddpm.evaluate.methods import from_backend, from_baseline, from_folder, recording
 from bmz_ddpm.evaluate.metrics import mae, psnr
 from bmz_ddpm.evaluate.prediction import Prediction, as_planes
-from bmz_ddpm.evaluate.results import append_rows, image_values, medians, read_rows
+from bmz_ddpm.evaluate.results import append_rows, medians, read_rows
 from bmz_ddpm.evaluate.run import Evaluation, Scoring, evaluate
 from bmz_ddpm.evaluate.scores import METRICS, score_plane
 from bmz_ddpm.runtime.backends import torch_backend
@@ -76,13 +78,13 @@ def test_every_measure_of_every_image_has_a_row(pair_folder: Path, tmp_path: Pat
 def test_medians_are_those_of_the_images(pair_folder: Path, tmp_path: Path) -> None:
     evaluate(find_pairs(pair_folder, splits=ALL), raw(), Scoring(65535.0), tmp_path / "out")
     path = tmp_path / "out" / "metrics.csv"
-    values = [v for _, _, v in image_values(path, "mae")]
+    values = [row.value for row in read_rows(path) if row.metric == "mae"]
     assert medians(path)["mae"] == (pytest.approx(np.median(values)), 3, 3)
     value, images, fields = medians(path)["crps"]
     assert (np.isnan(value), images, fields) == (True, 0, 0)
 
 
-def test_planes_of_a_stack_are_scored_singly_and_averaged(tmp_path: Path) -> None:
+def test_planes_of_a_stack_are_scored_and_counted_singly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clean = rng.integers(50, 200, (3, 40, 44)).astype(np.uint8)
     for kind, values in (("low", clean + np.uint8(5)), ("high", clean)):
@@ -93,7 +95,10 @@ def test_planes_of_a_stack_are_scored_singly_and_averaged(tmp_path: Path) -> Non
     evaluate(find_pairs(tmp_path, splits=ALL), raw(), Scoring(255.0), tmp_path / "out")
     rows = table(tmp_path / "out")
     assert [float(rows["s", plane, "mae"]) for plane in range(3)] == [5, 6, 7]
-    assert list(image_values(tmp_path / "out" / "metrics.csv", "mae")) == [("s", "s", 6.0)]
+    assert medians(tmp_path / "out" / "metrics.csv")["mae"] == (6.0, 3, 1)
+    compared = compare(*read_evaluations([str(tmp_path / "out")]))
+    (mae_column,) = (c for c in compared.columns if c.measure.key == "mae")
+    assert (mae_column.cells[0].median, compared.images, compared.fields) == (6.0, 3, 1)
     assert tifffile.imread(tmp_path / "out" / "predictions" / "s.tif").shape == (3, 40, 44)
 
 

@@ -13,6 +13,7 @@ from checks import EIGHT_BIT, check_backend, photons
 from bmz_ddpm.check.weights_files import libtorch_schemas
 from bmz_ddpm.diffusion.assemble import SamplerSettings, assemble_sampler
 from bmz_ddpm.diffusion.denoiser import SIZES, Denoiser
+from bmz_ddpm.diffusion.interval import Calibrated
 from bmz_ddpm.diffusion.sampler import DiffusionSampler, StackedSampler
 from bmz_ddpm.diffusion.schedule import Schedule
 from bmz_ddpm.errors import ExportError
@@ -21,6 +22,8 @@ from bmz_ddpm.export.onnx import all_graphs, operators, save_onnx
 from bmz_ddpm.export.parity import compare, require_agreement
 from bmz_ddpm.export.torchscript import save_torchscript, to_torchscript
 from bmz_ddpm.runtime.backends import (
+    INTERVAL,
+    OUTPUTS,
     Backend,
     onnx_backend,
     torch_backend,
@@ -98,6 +101,51 @@ def test_every_engine_gives_the_eager_image(
     parity = compare(backends["eager"](image), backends[engine](image), 255.0)
     assert parity.excess < 0.2, parity
     assert parity.entropy < 0.005
+
+
+def test_intervals_are_the_same_in_every_engine(tmp_path: Path) -> None:
+    """Five outputs; the first three are those of the uncalibrated sampler, to the last bit."""
+    sampler = sampler_of(2, 4)
+    module = Calibrated(sampler)
+    constants = [4.0, 1.0, 2.0, 30.0, 1.5, 2.0, EIGHT_BIT.low, EIGHT_BIT.high]
+    module.interval.constants.copy_(torch.tensor(constants))
+    scripted = to_torchscript(module)
+    save_torchscript(scripted, tmp_path / "weights.pt")
+    save_onnx(scripted, 1, tmp_path / "weights.onnx", (*OUTPUTS, *INTERVAL))
+    namespace: dict[str, Any] = {"__name__": "architecture"}
+    exec(compile(architecture_source(), "architecture.py", "exec"), namespace)
+    again = namespace["CalibratedSampler"](1, 1, SIZES["tiny"], 2, 4, 1)
+    again.load_state_dict(module.state_dict())
+    for size in ((64, 64), (50, 37)):
+        image = photons(*size)
+        reference = torch_backend(module)(image)
+        for plain, calibrated in zip(torch_backend(sampler)(image), reference[:3], strict=True):
+            np.testing.assert_array_equal(plain, calibrated)
+        mean, std, _, lower, upper = reference
+        width = np.sqrt(4 * std**2 + 1 + 2 * mean / 255 + 30 * (mean / 255) ** 2)
+        np.testing.assert_allclose(lower, np.clip(mean - 1.5 * width, 0, 255), atol=1e-3)
+        np.testing.assert_allclose(upper, np.clip(mean + 2.0 * width, 0, 255), atol=1e-3)
+        for backend in (
+            torch_backend(again),
+            torchscript_backend(tmp_path / "weights.pt"),
+            onnx_backend(tmp_path / "weights.onnx"),
+        ):
+            parity = compare(reference, backend(image), 255.0)
+            assert parity.excess < 0.5, parity
+            assert parity.interval is not None
+            assert parity.interval < 1e-4
+    used = set(torch.jit.export_opnames(torch.jit.load(str(tmp_path / "weights.pt"))))
+    assert used <= libtorch_schemas()
+    known = set((GOLDEN / "onnx_operators.txt").read_text().split())
+    assert set(operators(onnx.load(str(tmp_path / "weights.onnx")))) <= known
+
+
+def test_intervals_that_differ_are_refused() -> None:
+    """x: differs from eager by 0.0e+00 (denoised), 0.0e+00 (std), 1.0e-03 (lower, upper) …"""
+    good = tuple(np.full((1, 1, 4, 4), v, np.float32) for v in (9, 1, 0, 7, 12))
+    off = (*good[:4], good[4] + 0.255)
+    with pytest.raises(ExportError, match=r"\(std\), 1\.0e-03 \(lower, upper\) of the range"):
+        require_agreement(good, good[0], {"x": lambda _: off}, 255.0)
 
 
 def test_one_stacked_output(tmp_path: Path) -> None:

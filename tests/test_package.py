@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import xarray as xr
 import yaml
 from checks import EIGHT_BIT
 from PIL import Image
 
 from bmz_ddpm.about import AboutConfig
+from bmz_ddpm.config import Calibration
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.diffusion.assemble import SamplerSettings
 from bmz_ddpm.diffusion.denoiser import SIZES
@@ -284,6 +286,95 @@ def test_each_package_says_whom_it_is_for(both: dict[str, Path]) -> None:
         assert entry["config"]["bmz_ddpm"]["profile"] == name
     assert rdf_of(both["ilastik"])["config"]["bmz_ddpm"]["consumers"] == ["ilastik", "qupath"]
     assert rdf_of(both["ilastik"])["id"] == "tiny-test-model-ilastik"
+
+
+@pytest.fixture(scope="module")
+def calibrated(job: Job) -> Job:
+    found = Calibration(
+        sampler=SETTINGS.kind, guarantee="field", alpha=0.1, delta=0.2, spread=4.0,
+        floor=(1.0, 0.0, 20.0), below=1.5, above=2.0, std_factor=2.25, fit_fields=1, fields=12,
+        coverage=0.912, worst_coverage=0.88, best_coverage=0.93, left_out=True, length=12.3,
+        plain_coverage=0.61, plain_length=5.0, scaled_length=15.25, scaled_factor=5.0,
+        match_intensity=True, range_low=(0, 9), range_high=(200, 255),
+        noise_low=3.0, noise_high=30.0,
+    )  # fmt: skip
+    return replace(job, checkpoint=job.checkpoint.with_calibration(found))
+
+
+def test_a_checkpoint_keeps_one_calibration_per_sampler(calibrated: Job, tmp_path: Path) -> None:
+    calibrated.checkpoint.save(tmp_path / "c.safetensors")
+    again = Checkpoint.load(tmp_path / "c.safetensors")
+    found = again.calibration(SETTINGS)
+    assert found == calibrated.calibration
+    assert found is not None
+    assert again.calibration(replace(SETTINGS, seed=5, samples_per_pass=2)) == found
+    assert again.calibration(replace(SETTINGS, num_steps=3)) is None
+    other = found.model_copy(update={"sampler": replace(SETTINGS, num_steps=3).kind})
+    both = again.with_calibration(other)
+    newer = both.with_calibration(found.model_copy(update={"fields": 40}))
+    kept = {c.sampler["num_steps"]: c.fields for c in newer.config.calibrations}
+    assert kept == {3: 12, SETTINGS.num_steps: 40}
+    model = load_model(tmp_path / "c.safetensors", SETTINGS)
+    assert model.calibration == found
+    assert len(model.backend(np.ones((1, 1, 32, 32), np.float32))) == 5
+    assert len(again.sampler(SETTINGS)(torch.ones(1, 1, 32, 32))) == 3
+
+
+def test_calibrated_packages_give_intervals(calibrated: Job, tmp_path: Path) -> None:
+    """Five outputs in the core profile, with what was found; the one for ilastik stays."""
+    targets = targets_of([CORE, ILASTIK], tmp_path / "tiny.zip")
+    export_packages(calibrated, targets)
+    rdf = rdf_of(targets[CORE])
+    assert [t["id"] for t in rdf["outputs"]] == ["denoised", "std", "entropy", "lower", "upper"]
+    architecture = rdf["weights"]["pytorch_state_dict"]["architecture"]
+    assert architecture["callable"] == "CalibratedSampler"
+    tolerances = rdf["config"]["bioimageio"]["reproducibility_tolerance"]
+    assert tolerances[0]["output_ids"] == ["denoised", "std", "lower", "upper"]
+    measured = rdf["config"]["bmz_ddpm"]["measured"]["difference_from_eager"]
+    assert measured["onnx"]["interval"] < 1e-4
+    tensors = {}
+    with zipfile.ZipFile(targets[CORE]) as archive:
+        text = archive.read("README.md").decode()
+        for name in ("raw", "denoised", "lower", "upper"):
+            tensors[name] = np.load(io.BytesIO(archive.read(f"test_{name}.npy")))
+    assert (tensors["lower"] < tensors["denoised"]).all()
+    assert (tensors["denoised"] < tensors["upper"]).all()
+    for engine in ("onnx", "torchscript"):
+        model = load_model(targets[CORE], SETTINGS, engine)
+        assert model.calibration == calibrated.calibration
+        result = denoise(
+            xr.DataArray(tensors["raw"][0], dims=("c", "y", "x")), model.backend, TILING
+        )
+        assert list(result) == ["denoised", "std", "entropy", "lower", "upper"]
+        middle = (..., slice(32, 64), slice(32, 64))
+        expected = tensors["upper"][0][middle]
+        np.testing.assert_allclose(result["upper"].values[middle], expected, atol=0.0255)
+    assert "| lower | lower end of the calibrated interval | grey levels |" in text
+    assert "at least 90% of the pixels lie inside, with a probability of 80%" in text
+    assert "1 field of view decided its form, 12 others its width" in text
+    assert "brought to the gain and offset of its noisy one" in text
+    assert "91.2% of the pixels inside, 88.0% to 93.0% by field" in text
+    assert "Mean ± 1.645 std held 61.0%; a multiple of std that holds as many" in text
+    assert "multiplied by 2.25 it is the root mean square error" in text
+    assert "| pixels whose entropy differs | lower, upper |\n|---|---|---|---|---|\n" in text
+    ilastik = rdf_of(targets[ILASTIK])
+    assert [t["id"] for t in ilastik["outputs"]] == ["result"]
+    assert "calibration" not in ilastik["config"]["bmz_ddpm"]
+
+
+def test_what_is_not_known_is_not_said(calibrated: Job) -> None:
+    found = calibrated.calibration
+    assert found is not None
+    less = {"left_out": False, "scaled_length": None, "std_factor": None, "match_intensity": False}
+    bare = calibrated.checkpoint.with_calibration(found.model_copy(update=less))
+    text = write_document(
+        replace(calibrated, checkpoint=bare), CORE, "x.zip", Measured({}, None, 1.0)
+    )
+    assert "in the very fields that decided the width: expect a little less" in text
+    assert "held 61.0%. lower and upper are for single pixels" in text
+    assert "multiple of std that" not in text
+    assert "root mean square error found" not in text
+    assert "brought to the gain" not in text
 
 
 def test_profiles_for_programs() -> None:

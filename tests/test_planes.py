@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from bmz_ddpm.data.pairs import Pair
-from bmz_ddpm.data.planes import load_planes, skip_unreadable
+from bmz_ddpm.data.planes import Planes, central, centre, load_planes, skip_unreadable
 from bmz_ddpm.errors import DataError
 
 
@@ -116,3 +116,19 @@ def test_skipping_leaves_something_of_each_split(pair: Pair, tmp_path: Path) -> 
             f"none of the 2 pairs for {word} can be used; the first problem is: {cut}: is not a"
         )
         assert caught.value.fix.startswith("repair the images")
+
+
+def test_the_centre_of_an_image() -> None:
+    """By hand: 10 x 7 pixels, and a square of 4, 8 or all of it; on a grid of 2."""
+    image = np.arange(70).reshape(10, 7)
+    assert image[centre(10, 7, 4)].tolist() == image[3:7, 1:5].tolist()
+    assert image[centre(10, 7, 8)].tolist() == image[1:9].tolist()
+    assert image[centre(10, 7, 0)].tolist() == image.tolist()
+    assert image[centre(10, 7, 4, grid=2)].tolist() == image[2:6, 0:4].tolist()
+    stack = np.broadcast_to(image, (3, 2, 10, 7))
+    part = central(Planes(stack, stack + 1, stack[:, :1] > 0), 4, 2)
+    assert part.low.shape == part.high.shape == (2, 2, 4, 4)
+    assert part.mask is not None
+    assert part.mask.shape == (2, 1, 4, 4)
+    assert (part.low[1, 1] == image[3:7, 1:5]).all()
+    assert central(Planes(stack, stack, None), 0).mask is None

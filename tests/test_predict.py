@@ -418,7 +418,7 @@ def test_blocks_are_made_to_fit(tmp_path: Path) -> None:
 def test_dry_run_states_blocks_passes_memory_time(tmp_path: Path) -> None:
     source = write_zarr(tmp_path / "a.zarr", counts("zyx"), "zyx")
     wanted = request(tmp_path / "out", chunk=32)
-    lines = run.dry_run(run.make_plan(source, wanted, MODEL, ""), wanted, MODEL)
+    lines = run.dry_run(run.make_plan(source, wanted, MODEL, ""), wanted)
     assert lines[0] == "a.zarr: 3 z x 70 y x 100 x, uint16"
     assert lines[1].startswith("36 blocks of up to 32 pixels")
     assert "36 tiles of 96 pixels (halo 32), 2 network passes each: 72 passes" in lines[2]

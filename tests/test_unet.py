@@ -10,9 +10,9 @@ from bmz_ddpm.diffusion.layers import (
     MPConv,
     channels_to_space,
     down2,
-    mp_cat,
+    mp_cat_gains,
     mp_silu,
-    mp_sum,
+    mp_sum_gains,
     space_to_channels,
     unit_rms,
     up2,
@@ -60,8 +60,11 @@ def test_magnitude_preserving_operations() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(4, 32, 24, 24), torch.randn(4, 96, 24, 24)
     assert rms(mp_silu(a)) == pytest.approx(1, abs=0.02)
-    assert rms(mp_sum(a, torch.randn_like(a))) == pytest.approx(1, abs=0.02)
-    joined = mp_cat(a, b, 32, 96)
+    keep, add = mp_sum_gains()
+    assert add / (keep + add) == pytest.approx(0.3)
+    assert rms(keep * a + add * torch.randn_like(a)) == pytest.approx(1, abs=0.02)
+    gains = mp_cat_gains(32, 96)
+    joined = torch.cat([gains[0] * a, gains[1] * b], 1)
     assert rms(joined) == pytest.approx(1, abs=0.02)
     halves = [float((part.detach() ** 2).sum()) for part in (joined[:, :32], joined[:, 32:])]
     assert halves[0] == pytest.approx(halves[1], rel=0.03)
@@ -88,8 +91,51 @@ def test_attention_is_scaled_dot_product_attention() -> None:
     qkv = attention.qkv(x).reshape(2, 1, 16, 3, 36)
     q, k, v = unit_rms(qkv, 2).permute(3, 0, 1, 4, 2)  # (3, B, heads, pixels, width)
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    keep, add = mp_sum_gains()
+    assert attention.proj.gain == add
     out = attention.proj(out.transpose(2, 3).reshape(2, 16, 6, 6))
-    torch.testing.assert_close(attention(x), mp_sum(x, out))
+    torch.testing.assert_close(attention(x), keep * x + out)
+
+
+def textbook(unet: UNet, x_t: torch.Tensor, cond: torch.Tensor, modulation: torch.Tensor):  # type: ignore[no-untyped-def]
+    """The network with every factor where the equations have it, and none in the weights."""
+
+    def plain(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return layer(x) / layer.gain if isinstance(layer, MPConv) else layer(x)
+
+    def block(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        x = down2(x) if self.resample < 0 else up2(x) if self.resample > 0 else x
+        if self.encoder:
+            x = unit_rms(plain(self.skip, x), 1)
+        gain = modulation[:, self.start : self.start + self.c_out, None, None]
+        y = plain(self.conv1, mp_silu(plain(self.conv0, mp_silu(x)) * gain))
+        x = keep * (x if self.encoder else plain(self.skip, x)) + add * y
+        return self.attention(x).clamp(-256, 256)
+
+    keep, add = mp_sum_gains()
+    x = space_to_channels(torch.cat([cond, x_t], 1), unet.stem)
+    x = plain(unet.conv_in, torch.cat([x, torch.ones_like(x[:, :1])], 1))
+    skips = [x]
+    for down in unet.encoder:
+        x = block(down, x)
+        skips.append(x)
+    for joined, up in zip(unet.joins, unet.decoder, strict=True):
+        if joined:
+            a, b = mp_cat_gains(x.shape[1], skips[-1].shape[1])
+            x = torch.cat([a * x, b * skips.pop()], 1)
+        x = block(up, x)
+    return channels_to_space(plain(unet.conv_out, x), unet.stem)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_factors_in_the_weights_are_those_of_the_equations(size: str) -> None:
+    torch.manual_seed(0)
+    unet = UNet(1, 1, **SIZES[size]).eval()
+    x, cond = 3 * torch.randn(2, 2, 1, 32, 32)
+    modulation = 1 + torch.randn(2, sum(unet.block_widths))
+    expected = textbook(unet, x, cond, modulation)
+    assert rms(expected) > 0.3
+    torch.testing.assert_close(unet(x, cond, modulation), expected, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.planes import Planes
+from ..data.planes import Planes, central
 from ..environments import Say, last_line, parse_pins, ready_environment, run_command
 from ..errors import DataError, EnvironmentUnusable
 from ..files import write_bytes
@@ -47,6 +47,7 @@ def restore(
     seed: int,
     device: str,
     say: Say,
+    patch: int | None = None,
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Train unless there is a checkpoint, and restore images.
 
@@ -64,6 +65,8 @@ def restore(
     seed : int
     device : str
     say : callable
+    patch : int, optional
+        Side of the training patches in pixels, where it is not to be that of `SETTINGS`.
 
     Returns
     -------
@@ -80,11 +83,12 @@ def restore(
         If the environment cannot be made, or careamics fails.
     """
     training, validation = fields
-    patch = int(SETTINGS[method]["patch"])
+    settings = settings_of(method, patch)
+    side = int(settings["patch"])
     smallest = min(min(planes.low.shape[2:]) for planes in [*training, *validation])
-    if smallest < patch:
+    if smallest < side:
         raise DataError(
-            f"pairs: an image has only {smallest} pixels, {method} learns from patches of {patch}",
+            f"pairs: an image has only {smallest} pixels, {method} learns from patches of {side}",
             "leave small images out",
         )
     pins, _ = parse_pins("careamics", (files(__package__) / "pins/careamics.txt").read_text())
@@ -99,7 +103,7 @@ def restore(
         "seed": seed,
         "device": device,
         "checkpoint": "model.ckpt",
-        **SETTINGS[method],
+        **settings,
     }
     with tempfile.TemporaryDirectory(prefix="bmz-ddpm-") as name:
         place = Path(name)
@@ -123,6 +127,11 @@ def restore(
     return cropped, result
 
 
+def settings_of(method: str, patch: int | None) -> dict[str, float]:
+    """Return learning rate, batch size and patch of a method."""
+    return SETTINGS[method] | ({"patch": patch} if patch else {})
+
+
 def _padded(image: np.ndarray) -> np.ndarray:
     below, right = (-n % MULTIPLE for n in image.shape[2:])
     return np.pad(image, ((0, 0), (0, 0), (0, below), (0, right)), mode="symmetric")
@@ -133,12 +142,7 @@ def _hand_over(place: Path, method: str, training: list[Planes], validation: lis
 
     Where a clean image holds nothing, CARE gets the noisy value: careamics knows no weights.
     """
-    centres = []
-    for planes in validation[:VALIDATION_PLANES]:
-        y, x = (max(0, n - VALIDATION_CROP) // 2 for n in planes.low.shape[2:])
-        window = np.s_[:1, :, y : y + VALIDATION_CROP, x : x + VALIDATION_CROP]
-        mask = None if planes.mask is None else planes.mask[window]
-        centres.append(Planes(planes.low[window], planes.high[window], mask))
+    centres = [central(planes, VALIDATION_CROP, 1) for planes in validation[:VALIDATION_PLANES]]
     for prefix, fields in (("train", training), ("val", centres)):
         for i, (low, high, mask) in enumerate(fields):
             single = low.shape[1] == high.shape[1] == 1

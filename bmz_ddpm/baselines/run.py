@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..data.images import read_image, write_tiff
+from ..data.images import write_tiff
 from ..data.noise import fit_noise
 from ..data.pairs import Pair
-from ..data.planes import Planes, load_planes
+from ..data.planes import Planes, load_planes, read_pair
 from ..environments import Say
 from ..errors import CheckpointError, ConfigError, DataError, did_you_mean
+from ..evaluate.images import image_names
 from ..evaluate.prediction import like
 from ..files import refuse_unwritable, write_bytes
 from .training import LEARNERS, Budget, Network, Progress, make_source
@@ -25,6 +26,8 @@ from .training import LEARNERS, Budget, Network, Progress, make_source
 #: Those that learn from the training pairs for a given time.
 TRAINED = ("n2v", "care", "pix2pix", "unet-rcan")
 METHODS = ("raw", "gaussian", "bm3d", *TRAINED)
+#: The critic of pix2pix, four halvings and two layers without padding to spare, needs it.
+SMALLEST_PATCH = 32
 Images = list[np.ndarray]
 
 
@@ -47,6 +50,8 @@ class Baseline:
     device : str
     match : bool
         Bring each clean image to the intensities of its noisy one.
+    patch : int or None
+        Side of the training patches in pixels; None for the method's own.
     """
 
     method: str
@@ -57,6 +62,7 @@ class Baseline:
     seed: int = 0
     device: str = "cpu"
     match: bool = False
+    patch: int | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -76,9 +82,9 @@ class Baseline:
 def run_baseline(job: Baseline, say: Say, progress: Progress) -> list[Path]:
     """Run a baseline.
 
-    Writes ``predictions/STEM.tif`` (float32, counts) for each restored pair, named after its
-    noisy image; ``baseline.json``; and, for a trained method, its checkpoint with
-    ``training.json``. A folder with a checkpoint is not trained again: it is used.
+    Writes ``predictions/NAME.tif`` (float32, counts) for each restored pair, named as
+    `evaluate.images.image_names` does; ``baseline.json``; and, for a trained method, its
+    checkpoint with ``training.json``. A folder with a checkpoint is not trained again: it is used.
 
     Parameters
     ----------
@@ -96,16 +102,22 @@ def run_baseline(job: Baseline, say: Say, progress: Progress) -> list[Path]:
     Raises
     ------
     ConfigError
-        If the method is unknown, or how long to train is not said.
+        If the method is unknown, how long to train is not said, or the patch is impossible.
     DataError
-        If there are no pairs to restore, or two have the same name.
+        If there are no pairs to restore, or one is listed twice.
     CheckpointError
         If the folder holds a training with other settings.
     """
     if job.method not in METHODS:
         near = did_you_mean(job.method, METHODS)
         raise ConfigError(f"{job.method}: unknown method{near}", f"choose {', '.join(METHODS)}")
+    if job.patch is not None and (job.patch < SMALLEST_PATCH or job.patch & (job.patch - 1)):
+        raise ConfigError(
+            f"--patch {job.patch}: must be a power of two, at least {SMALLEST_PATCH}",
+            "leave it out for the patches of the method's authors",
+        )
     targets = _targets(job)
+    names = image_names(targets)
     refuse_unwritable(job.out / "baseline.json")
     trained = _earlier_training(job)
     lows = [load_planes(pair).low for pair in targets]
@@ -116,9 +128,9 @@ def run_baseline(job: Baseline, say: Say, progress: Progress) -> list[Path]:
     else:
         made, record = _untrained(job, lows)
     paths = []
-    for pair, planes in zip(targets, made, strict=True):
-        paths.append(job.out / "predictions" / f"{pair.low.stem}.tif")
-        write_prediction(paths[-1], pair.low, planes)
+    for name, pair, planes in zip(names, targets, made, strict=True):
+        paths.append(job.out / "predictions" / f"{name}.tif")
+        write_prediction(paths[-1], pair, planes)
     header = {"method": job.method, "split": job.split, "seed": job.seed, "device": job.device}
     header |= {"match_intensity": job.match, "train": _names(job, "train")}
     record = header | {"predicted": _names(job, job.split)} | record
@@ -134,14 +146,6 @@ def _targets(job: Baseline) -> list[Pair]:
             f"pairs: none is marked '{job.split}', there is nothing to restore",
             f"mark some rows as {job.split} in the column 'split'",
         )
-    stems = [pair.low.stem for pair in targets]
-    for pair in targets:
-        if stems.count(pair.low.stem) > 1:
-            raise DataError(
-                f"{pair.low}: another noisy image is called '{pair.low.stem}' too, predictions "
-                "would be overwritten",
-                "give the files different names, or take one with --select",
-            )
     return targets
 
 
@@ -153,6 +157,7 @@ def _asked(job: Baseline) -> dict[str, Any]:
         "match_intensity": job.match,
         "train": _names(job, "train"),
         "budget": budget,
+        **({"patch": job.patch} if job.patch else {}),
     }
 
 
@@ -191,7 +196,7 @@ def _own_network(
 ) -> tuple[Images, dict[str, Any]]:
     if trained is None:
         assert job.budget
-        source = make_source(job.method, job.of("train"), job.seed, job.match)
+        source = make_source(job.method, job.of("train"), job.seed, job.match, job.patch)
         network = Network.untrained(job.method, source, job.device, job.seed)
         validation = job.fields("val")
         for pair, planes in zip(job.of("val"), validation, strict=True):
@@ -218,17 +223,19 @@ def _own_network(
 def _careamics(
     job: Baseline, lows: Images, trained: dict[str, Any] | None, say: Say
 ) -> tuple[Images, dict[str, Any]]:
-    from .careamics import SETTINGS, restore
+    from .careamics import restore, settings_of
 
     fields = (job.fields("train"), job.fields("val"))
     part = job.out / ".model.ckpt.part"  # until training.json is there, too
     part.unlink(missing_ok=True)
     path = part if trained is None else job.checkpoint
-    made, record = restore(job.method, fields, lows, job.budget, path, job.seed, job.device, say)
+    made, record = restore(
+        job.method, fields, lows, job.budget, path, job.seed, job.device, say, job.patch
+    )
     if trained is None:
         trained = _keep_record(job, record)
         part.replace(job.checkpoint)
-    return made, trained | {"settings": SETTINGS[job.method]}
+    return made, trained | {"settings": settings_of(job.method, job.patch)}
 
 
 def _keep_record(job: Baseline, record: dict[str, Any]) -> dict[str, Any]:
@@ -259,18 +266,18 @@ def _untrained(job: Baseline, lows: Images) -> tuple[Images, dict[str, Any]]:
     return made, record | {"versions": _versions("bm3d", "numpy")}
 
 
-def write_prediction(path: Path, source: Path, planes: np.ndarray) -> None:
+def write_prediction(path: Path, pair: Pair, planes: np.ndarray) -> None:
     """Write restored planes with the axes and pixel size of the image they came from.
 
     Parameters
     ----------
     path : Path
-    source : Path
-        The noisy image.
+    pair : Pair
+        Its noisy image, with the axes and pixel size that the pair declares.
     planes : (P, C, Y, X), in counts
     """
     flat = planes.reshape(-1, *planes.shape[2:]).astype(np.float32)  # (P·C, Y, X)
-    write_tiff(path, like(flat, read_image(source)))
+    write_tiff(path, like(flat, read_pair(pair)[0]))
 
 
 def _names(job: Baseline, split: str) -> list[str]:

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AugmentConfig, Intensity
-from ..data.images import read_image
 from ..data.pairs import Pair
 from ..data.patches import PatchSource, mixed_seed
-from ..data.planes import Planes
+from ..data.planes import Planes, central, read_pair
 from ..device import usable_device
 from ..errors import CheckpointError, ConfigError, DataError
 from ..train.checkpoint import load_tensors, load_weights, save_tensors
@@ -26,6 +25,8 @@ from .unet_rcan import Restoration
 
 #: Validations in a training: one after each twentieth.
 VALIDATIONS, VALIDATION_CROP, VALIDATION_PLANES = 20, 256, 4
+#: Where minutes are counted, validations are left out that would take more than this share of them.
+VALIDATION_SHARE = 0.2
 #: Called now and then with (share of the training that is done, steps, loss).
 Progress = Callable[[float, int, float], None]
 
@@ -108,21 +109,23 @@ class Budget:
         return seconds / (60 * self.minutes)
 
 
-def make_source(method: str, pairs: list[Pair], seed: int, match: bool = False) -> PatchSource:
+def make_source(
+    method: str, pairs: list[Pair], seed: int, match: bool = False, patch: int | None = None
+) -> PatchSource:
     """Load the training pairs.
 
-    The patch is the method's, or the largest power of two that fits into the smallest image;
-    with `match`, clean images are brought to the intensities of the noisy ones.
+    The patch is `patch` or the method's own, or the largest power of two that fits into the
+    smallest image; with `match`, clean images are brought to the intensities of the noisy ones.
 
     Raises
     ------
     DataError
         If a pair cannot be used.
     """
-    sides = [min(read_image(p.low).sizes[a] for a in "yx") for p in pairs]
-    patch = min(PATCH[method], 2 ** int(math.log2(min(sides))))
+    sides = [min(read_pair(p)[0].sizes[a] for a in "yx") for p in pairs]
+    side = min(patch or PATCH[method], 2 ** int(math.log2(min(sides))))
     real = AugmentConfig(simulated=0.0)
-    return PatchSource(pairs, patch, real, seed, units="range", match=match)
+    return PatchSource(pairs, side, real, seed, units="range", match=match)
 
 
 class Network:
@@ -187,6 +190,9 @@ class Network:
     ) -> dict[str, Any]:
         """Train until the time is over; validations count as training time.
 
+        Where the budget is in minutes and a validation is slow, only some are made: no more than
+        fit into a fifth of the time, and one at the end.
+
         Returns
         -------
         dict
@@ -195,7 +201,7 @@ class Network:
         learner, start = self.learner, time.monotonic()
         step, done = 0, 0.0
         errors: list[tuple[int, float]] = []
-        rounds = 0
+        rounds, validating = 0, 0.0
         best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, {})
         while done < 1:
             step += 1
@@ -210,8 +216,11 @@ class Network:
                 )
             done = budget.done(step, time.monotonic() - start)
             progress(min(done, 1.0), step, loss)
-            if learner.keeps_best and int(done * VALIDATIONS) > rounds:
+            spent = time.monotonic() - start
+            pays = budget.minutes is None or done >= 1 or validating <= VALIDATION_SHARE * spent
+            if learner.keeps_best and pays and int(done * VALIDATIONS) > rounds:
                 error = self.validate(validation)
+                validating += time.monotonic() - start - spent
                 rounds = int(done * VALIDATIONS)
                 errors.append((step, error))
                 learner.validated(error)
@@ -229,12 +238,10 @@ class Network:
         """Return the mean absolute error, in counts, of the centres of a few planes."""
         found = []
         for planes in validation[:VALIDATION_PLANES]:
-            rows, columns = planes.low.shape[2:]
-            y, x = max(0, rows - VALIDATION_CROP) // 2, max(0, columns - VALIDATION_CROP) // 2
-            window = np.s_[:1, :, y : y + VALIDATION_CROP, x : x + VALIDATION_CROP]
-            error = np.abs(self.predict(planes.low[window]) - planes.high[window])
-            if planes.mask is not None and planes.mask[window].any():
-                error = error[np.broadcast_to(planes.mask[window], error.shape)]
+            low, high, mask = central(planes, VALIDATION_CROP, 1)
+            error = np.abs(self.predict(low) - high)
+            if mask is not None and mask.any():
+                error = error[np.broadcast_to(mask, error.shape)]
             found.append(float(error.mean()))
         return float(np.mean(found))
 

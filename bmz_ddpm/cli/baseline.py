@@ -24,6 +24,12 @@ def baseline(
         float | None, typer.Option(help="Train for so many minutes: the same for all methods.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Train for so many optimiser steps.")] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the training patches in pixels, a power of two. Default: the authors'."
+        ),
+    ] = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="Which pairs to restore.")] = "val",
     match_intensity: MatchIntensity = False,
     seed: Seed = 0,
@@ -50,7 +56,7 @@ def baseline(
         total = max(step, round(step / done)) if done < 1 else step
         line.show(step, total, f"loss {loss:.4f}")
 
-    job = Baseline(method, found, out, budget, split, seed, device, match_intensity)
+    job = Baseline(method, found, out, budget, split, seed, device, match_intensity, patch)
     for path in run_baseline(job, _say, show):
         typer.echo(path)
 

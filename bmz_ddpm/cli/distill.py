@@ -32,6 +32,9 @@ def distill(
     batch_size: Annotated[
         int | None, typer.Option(help="Patches per step. Default: as the model was trained.")
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Write the weights as float16: half the size.")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
     """Teach a model to say in one network pass what the average of its samples says.
@@ -54,7 +57,7 @@ def distill(
     def show(step: int, total: int, loss: float) -> None:
         line.show(step, total, f"loss {loss:.4f}")
 
-    made, agreement = Distiller(teacher, settings, found, config, out, device).run(show)
+    made, agreement = Distiller(teacher, settings, found, config, out, device, half=half).run(show)
     if agreement:
         for name, value in asdict(agreement).items():
             typer.echo(f"{name}\t{value:.4g}", err=True)

@@ -66,8 +66,9 @@ def evaluate(
 
     Writes into the folder --out: metrics.csv (one row per image, plane and measure),
     evaluation.json and predictions/NAME.tif. Repeat the command to resume. One of --model,
-    --predictions and --baseline says what is scored. The resolution is in micrometre (or pixels),
-    PSNR in dB, MAE and CRPS in grey levels; the other measures have no unit.
+    --predictions and --baseline says what is scored. Every plane of a stack counts as an image.
+    The resolution is in micrometre (or pixels), PSNR in dB, MAE and CRPS in grey levels; the other
+    measures have no unit.
     """
     if sum(source is not None for source in (model, predictions, baseline)) != 1:
         raise ConfigError(

@@ -9,6 +9,8 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from .baseline import baseline
+from .bench import bench
+from .calibrate import calibrate
 from .check import check
 from .compare import compare
 from .distill import distill
@@ -53,6 +55,9 @@ app.command(
     epilog="Example: bmz-ddpm evaluate pairs.csv --model cells.zip --split test --out scores/cells"
 )(evaluate)
 app.command(
+    epilog="Example: bmz-ddpm calibrate best.safetensors held_out/ --split all --out calibration"
+)(calibrate)
+app.command(
     epilog="Example: bmz-ddpm export runs/cells/best.safetensors --about cells.toml --out cells.zip"
 )(export)
 app.command(epilog="Example: bmz-ddpm compare evaluations/ours evaluations/care --out report")(
@@ -61,6 +66,7 @@ app.command(epilog="Example: bmz-ddpm compare evaluations/ours evaluations/care 
 app.command(epilog="Example: bmz-ddpm baseline pairs/ --method care --minutes 60 --out runs/care")(
     baseline
 )
+app.command(epilog="Example: bmz-ddpm bench runs/cells/best.safetensors --out speed")(bench)
 app.command(epilog="Example: bmz-ddpm check cells.zip --for fiji --html report.html")(check)
 app.command(epilog="Example: bmz-ddpm upload cells.zip --send")(upload)
 app.command(epilog="Example: bmz-ddpm predict cells.zip raw.tif --out denoised")(predict)

@@ -34,8 +34,11 @@ def takes(group: type) -> Callable[[Command], Command]:
             chosen = {option.name: given.pop(option.name) for option in options}
             command(**given, **{place: group(**chosen)})
 
-        # typer reads both; an option without a default must not follow one that has it
-        every = sorted((*options, *own), key=lambda p: p.default is not inspect.Parameter.empty)
+        # typer reads both; an option without a default must not follow one that has it, and the
+        # command's own arguments come first
+        needed = [p for p in (*own, *options) if p.default is inspect.Parameter.empty]
+        others = [p for p in (*options, *own) if p.default is not inspect.Parameter.empty]
+        every = (*needed, *others)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in every]
         run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in keyword}

@@ -18,6 +18,16 @@ TileOrWhole = Annotated[
     int | None,
     typer.Option(help="Side of a tile in pixels; 0 for the whole image. Default: 256."),
 ]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Also write NAME_preview.png: all of it on one picture.")
+]
+PreviewAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="Y,X",
+        help="Preview with the 512 pixels around this row and column. Default: the middle.",
+    ),
+]
 Engine = Annotated[
     Literal["auto", "onnx", "torchscript"], typer.Option(help="Engine for a package.")
 ]

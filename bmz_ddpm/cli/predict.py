@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import ConfigError, DataError, UserError
-from .options import Axes, Channel, Halo, Out
+from .options import Axes, Channel, Halo, Out, Preview, PreviewAt
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
 
@@ -86,8 +86,12 @@ def predict(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
     ] = False,
+    preview: Preview = False,
+    preview_at: PreviewAt = None,
 ) -> None:
     """Denoise images; write NAME_denoised, NAME_std and NAME_entropy, and NAME_run.json.
+
+    A calibrated model also gives NAME_lower and NAME_upper: the ends of its intervals.
 
     Sampler options apply to a checkpoint; in packages and exported files the sampler is fixed.
     denoised and std are in grey levels, entropy in nats. Axes, sizes, names and what the
@@ -95,6 +99,7 @@ def predict(
     NAME.unfinished until all are done.
     """
     _check_names(images)
+    centre = _centre(preview_at)
 
     from ..evaluate.journal import fingerprint
     from ..files import refuse_unwritable
@@ -115,7 +120,13 @@ def predict(
         chunk, pyramid, budget, scheduler,
     )  # fmt: skip
     model_hash = fingerprint(model)
-    _each(images, lambda path: _denoise_file(path, request, loaded, model_hash, dry_run))
+
+    def work(path: Path) -> None:
+        targets = _denoise_file(path, request, loaded, model_hash, dry_run)
+        if targets and (preview or centre):
+            _write_preview(path, targets, centre, axes, channel)
+
+    _each(images, work)
 
 
 def _each(images: list[Path], work: Callable[[Path], None]) -> None:
@@ -144,22 +155,50 @@ def _check_names(images: list[Path]) -> None:
             )
 
 
-def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool) -> None:  # type: ignore[no-untyped-def]
+def _centre(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    y, _, x = text.partition(",")
+    if not (y.strip().isdecimal() and x.strip().isdecimal()):
+        raise ConfigError(
+            f"--preview-at {text}: is not Y,X, a row and a column in pixels", "e.g. 512,300"
+        )
+    return int(y), int(x)
+
+
+def _write_preview(  # type: ignore[no-untyped-def]
+    path: Path, targets: list[Path], centre: tuple[int, int] | None, axes: str, channel: str
+) -> None:
+    from ..data.channels import select_channels
+    from ..data.images import image_name
+    from ..data.lazy import open_image
+    from ..display.preview import draw_preview
+    from ..files import write_bytes
+
+    results = {image_name(target).rpartition("_")[2]: open_image(target) for target in targets}
+    picture = targets[0].parent / f"{image_name(path)}_preview.png"
+    noisy = select_channels(open_image(path, axes), channel, path)
+    write_bytes(picture, draw_preview(noisy, results, path.name, centre))
+    typer.echo(picture)
+
+
+def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool) -> list[Path]:  # type: ignore[no-untyped-def]
     from ..predict import run
 
     plan = run.make_plan(path, request, model, model_hash)
     if dry_run:
-        for line in [*run.dry_run(plan, request, model), *(f"note: {n}" for n in plan.notes)]:
+        for line in [*run.dry_run(plan, request), *(f"note: {n}" for n in plan.notes)]:
             typer.echo(line)
-        return
+        return []
     if run.is_finished(plan):
         sys.stderr.write(f"note: {path}: is finished already; to repeat, delete {plan.record}.\n")
         targets = plan.targets
     else:
         progress = ProgressLine(f"{path.name}: tile")
-        targets = run.denoise_file(plan, request, model, progress.show, _warn)
+        targets = run.denoise_file(plan, request, progress.show, _warn)
     for target in targets:
         typer.echo(target)
+    return targets
 
 
 def _warn(text: str) -> None:

@@ -105,6 +105,8 @@ def set_ticks(axis: Axis, count: int, integer: bool = False, prune: str | None =
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     places: Any = {"steps": [1, 2, 5, 10], "integer": integer, "prune": prune}
+    if count < 3:
+        places["min_n_ticks"] = 1  # else it would rather have four than one, and they overlap
     axis.set_major_locator(MaxNLocator(count, **places))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.5g}".replace("-", "−")))
 

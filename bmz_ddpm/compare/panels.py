@@ -67,12 +67,6 @@ class Strip:
 RAMP = np.arange(256, dtype=np.uint8)[None]
 
 
-def eight_bit(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map a (Y, X) image to 8 bit, `low` to 0 and `high` to 255."""
-    share = (image.astype(np.float64) - low) / max(high - low, 1e-12)
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-
-
 def data_uri(pixels: np.ndarray, name: str = "gray") -> str:
     """Return a PNG inside an address.
 
@@ -90,26 +84,6 @@ def data_uri(pixels: np.ndarray, name: str = "gray") -> str:
     stream = BytesIO()
     image.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + b64encode(stream.getvalue()).decode()
-
-
-def scale_bar(width: int, pixel_size: float | None) -> tuple[float, str]:
-    """Return the length of a scale bar as a share of the width, and its label.
-
-    Parameters
-    ----------
-    width : int
-        Pixels of the panel.
-    pixel_size : float or None
-        In micrometre; None: the bar is in pixels, and its label says so.
-    """
-    step = pixel_size or 1.0
-    target = width * step / 3.5
-    power = 10.0 ** np.floor(np.log10(target))
-    length = max(m * power for m in (1, 2, 5) if m * power <= target * 1.0001)
-    share = float(length / step / width)
-    if pixel_size is None:
-        return share, f"{length:g} pixels (pixel size unknown)"
-    return share, f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
 
 
 def figure_of(strip: Strip, columns: int = 5) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +94,11 @@ def _picture(
     frame = _Frame(image, plane, window, whole)
     high = read_view(folder / pair.high, plane, window)
     low = _fitting(folder / pair.low, frame)
+    why = choice.why
+    if comparison.evaluations[0].about.settings.get("match_intensity"):
+        high = _as_bright(high, low)
+        whole = high.plane
+        why += ". The clean image has the intensities of the noisy one, as when it was scored"
     views: list[tuple[int, str, View]] = []
     maps: dict[str, list[tuple[str, np.ndarray]]] = {"std": [], "entropy": []}
     for i, (evaluation, mine) in enumerate(zip(comparison.evaluations, pairs, strict=True)):
@@ -114,13 +119,24 @@ def _picture(
     strips += [s for s in (uncertainty(kind, found) for kind, found in maps.items()) if s]
     return Picture(
         image + (f", plane {plane}" if high.planes > 1 else ""),
-        choice.why,
+        why,
         strips,
         [(i, name, view.plane[window.row]) for i, name, view in views],
         window.of(whole)[window.row],
         high.pixel_size or 1.0,
         "µm" if high.pixel_size else "pixels",
     )
+
+
+def _as_bright(clean: View, noisy: View) -> View:
+    """Fit gain and offset of the clean image to the noisy one, as `data.planes.matched` does."""
+    gain, offset = np.polyfit(clean.plane.ravel(), noisy.plane.ravel(), 1)
+
+    def fit(values: np.ndarray) -> np.ndarray:
+        return (gain * values + offset).astype(np.float32)
+
+    side = None if clean.side is None else fit(clean.side)
+    return replace(clean, plane=fit(clean.plane), side=side)
 
 
 def _first(

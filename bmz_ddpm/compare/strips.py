@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..display.scale import COLOURS, eight_bit, scale_bar
 from .choice import deciding
-from .panels import Panel, Strip, eight_bit, scale_bar
+from .panels import Panel, Strip
 from .table import Comparison
 from .views import View, Window
 
@@ -101,10 +102,10 @@ def uncertainty(kind: str, found: list[tuple[str, np.ndarray]]) -> Strip | None:
     if not found:
         return None
     top = float(np.percentile(np.stack([values for _, values in found]), 99.8)) or 1.0
-    title, unit, name = {
-        "std": ("Standard deviation of the samples", "counts", "magma"),
-        "entropy": ("Entropy of the samples", "nats", "viridis"),
+    title, unit = {
+        "std": ("Standard deviation of the samples", "counts"),
+        "entropy": ("Entropy of the samples", "nats"),
     }[kind]
     panels = [Panel(method, eight_bit(values, 0, top)) for method, values in found]
     said = "Bright: the samples differ. The range is the same for all methods."
-    return Strip(kind, title, said, panels, scale=(name, "0", f"{top:.3g} {unit}"))
+    return Strip(kind, title, said, panels, scale=(COLOURS[kind], "0", f"{top:.3g} {unit}"))

@@ -163,6 +163,33 @@ def matched(low: np.ndarray, high: np.ndarray, mask: np.ndarray | None, pair: Pa
     return (gain * (high - mean_high) + mean_low).astype(np.float32)
 
 
+def centre(rows: int, columns: int, side: int, grid: int = 1) -> tuple[slice, slice]:
+    """Return the central square of an image, cut off where the image is smaller.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of the image.
+    side : int
+        Of the square, in pixels; 0 for the whole image.
+    grid : int
+        It starts at multiples of this, so not quite in the centre.
+    """
+    starts = (
+        max(0, length - side) // 2 // grid * grid if side else 0 for length in (rows, columns)
+    )
+    y, x = (slice(start, start + side if side else None) for start in starts)
+    return y, x
+
+
+def central(planes: Planes, side: int, count: int = 0) -> Planes:
+    """Return the central squares (see `centre`) of the first `count` planes; 0 for all."""
+    rows, columns = planes.low.shape[2:]
+    window = (slice(count or None), slice(None), *centre(rows, columns, side))
+    mask = None if planes.mask is None else planes.mask[window]
+    return Planes(planes.low[window], planes.high[window], mask)
+
+
 def describe_size(planes: np.ndarray) -> str:
     """Say how large a stack of planes is."""
     count, _, y, x = planes.shape

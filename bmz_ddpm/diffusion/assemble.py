@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..config import Intensity
+from ..config import Calibration, Intensity
 from .denoiser import Denoiser
+from .interval import Calibrated
 from .one_pass import OnePass
 from .sampler import DiffusionSampler
 from .schedule import Prediction, Schedule, Spacing, predict_x0, step_table
@@ -64,6 +65,11 @@ class SamplerSettings:
         """The largest divisor of `num_samples` that is at most `samples_per_pass`."""
         limit = max(1, min(self.samples_per_pass, self.num_samples))
         return next(n for n in range(limit, 0, -1) if self.num_samples % n == 0)
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What a calibration holds for: everything but the seed and the memory."""
+        return {k: v for k, v in asdict(self).items() if k not in ("seed", "samples_per_pass")}
 
 
 @torch.no_grad()
@@ -192,3 +198,21 @@ def expected_entropy(std: Tensor, num_samples: int) -> Tensor:
         chance = torch.exp(ways + n * torch.log(p) + (num_samples - n) * torch.log1p(-p))
         result.append((chance * gain).sum((1, 2)).mean())
     return torch.stack(result)
+
+
+@torch.no_grad()
+def with_intervals(
+    sampler: nn.Module, calibration: Calibration, intensity: Intensity
+) -> Calibrated:
+    """Wrap a module that returns (denoised, std, entropy), so that it returns intervals too."""
+    module = Calibrated(sampler)
+    constants = (
+        calibration.spread,
+        *calibration.floor,
+        calibration.below,
+        calibration.above,
+        intensity.low,
+        intensity.high,
+    )
+    module.interval.constants.copy_(torch.tensor(constants))
+    return module

@@ -18,21 +18,23 @@ def unit_rms(x: Tensor, dim: int, eps: float = 1e-4) -> Tensor:
 
 def mp_silu(x: Tensor) -> Tensor:
     """SiLU divided by the standard deviation it gives a unit normal (eq. 81)."""
-    return torch.nn.functional.silu(x) / 0.596
+    return torch.nn.functional.silu(x) * SILU_GAIN
 
 
-def mp_sum(a: Tensor, b: Tensor, t: float = 0.3) -> Tensor:
-    """Blend two branches, `t` being the share of `b` (eq. 88)."""
+#: What `mp_silu` multiplies with; a convolution that follows a plain SiLU takes it as its gain.
+SILU_GAIN = 1.0 / 0.596
+
+
+def mp_sum_gains(t: float = 0.3) -> tuple[float, float]:
+    """Return the factors that blend two branches, `t` being the share of the second (eq. 88)."""
     scale = 1.0 / math.sqrt((1.0 - t) ** 2 + t**2)
-    return a * ((1.0 - t) * scale) + b * (t * scale)
+    return (1.0 - t) * scale, t * scale
 
 
-def mp_cat(a: Tensor, b: Tensor, channels_a: int, channels_b: int) -> Tensor:
-    """Concatenate along channels, both sides with equal influence (eq. 103, t = 1/2)."""
-    scale = math.sqrt((channels_a + channels_b) / 0.5)
-    return torch.cat(
-        [a * (0.5 * scale / math.sqrt(channels_a)), b * (0.5 * scale / math.sqrt(channels_b))], 1
-    )
+def mp_cat_gains(channels_a: int, channels_b: int) -> tuple[float, float]:
+    """Return the factors with which two sides of a concatenation weigh alike (eq. 103, t = 1/2)."""
+    scale = 0.5 * math.sqrt((channels_a + channels_b) / 0.5)
+    return scale / math.sqrt(channels_a), scale / math.sqrt(channels_b)
 
 
 def down2(x: Tensor) -> Tensor:
@@ -79,18 +81,23 @@ class MPConv(nn.Module):
         Channels.
     kernel : int
         Odd width of the square kernel; 0 for a linear layer.
+    gain : float
+        What the result is multiplied with. Constant factors of the layers around it go here:
+        a factor of the weights costs nothing, a factor of an image does.
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, gain: float = 1.0) -> None:
         super().__init__()
         self.kernel = kernel
+        self.gain = gain
         window = (kernel, kernel) if kernel else ()
         self.weight = nn.Parameter(torch.randn(c_out, c_in, *window))
 
     def folded_weight(self) -> Tensor:
         """Return the weight that a plain convolution needs to do the same."""
         rows = self.weight.flatten(1)
-        return (unit_rms(rows, 1) / math.sqrt(rows.shape[1])).reshape(self.weight.shape)
+        scale = self.gain / math.sqrt(rows.shape[1])
+        return (unit_rms(rows, 1) * scale).reshape(self.weight.shape)
 
     @torch.no_grad()
     def renormalise_(self) -> None:
@@ -105,8 +112,8 @@ class MPConv(nn.Module):
         return torch.nn.functional.conv2d(x, weight, padding=self.kernel // 2)
 
 
-def conv(c_in: int, c_out: int, kernel: int, folded: bool) -> nn.Module:
-    """Return the trainable convolution, or the plain one that its weight folds into."""
+def conv(c_in: int, c_out: int, kernel: int, folded: bool, gain: float = 1.0) -> nn.Module:
+    """Return the trainable convolution, or the plain one that its weight and gain fold into."""
     if folded:
         return nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-    return MPConv(c_in, c_out, kernel)
+    return MPConv(c_in, c_out, kernel, gain)

@@ -7,8 +7,8 @@ and in the whole image. Where all these values are equal (clipped black backgrou
 nothing to hash, and the pixel's index modulo 32 in the tile is used instead: equal in all
 tiles that start at a multiple of 32.
 
-Everything is int64 with wrap-around, from Mul, Add, Mod and Div alone, so it exports at ONNX
-opset 17 and loads in libtorch 1.13. The normals come from a table: no logarithm, no cosine,
+Everything is int64 with wrap-around, from Mul, Add, Mod, Div and casts to int32, so it exports
+at ONNX opset 17 and loads in libtorch 1.13. The normals come from a table: no logarithm, no cosine,
 no last bit that differs from engine to engine.
 """
 
@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-# TorchScript reads no module constants, so 4294967296 (2³²), 13, 32 and 65536 recur as literals.
+# TorchScript reads no module constants: 2³¹, 2³², 2⁶³ − 2³¹, 13, 32 and 65536 recur as literals.
 RADIUS = 13  # of the hashed window: 1 + 3 + 9
 PERIOD = 32  # of the noise in constant regions
 TABLE_SIZE = 65536
@@ -39,15 +39,21 @@ def odd_words(seed: int, count: int) -> list[int]:
     return [splitmix64(splitmix64(seed) + i) | 1 for i in range(count)]
 
 
-def high_word(x: Tensor) -> Tensor:
-    """Return the upper 32 bits of int64 `x` as an integer in [0, 2³²)."""
-    return torch.remainder((x - torch.remainder(x, 4294967296)) // 4294967296, 4294967296)
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split int64 `x` into its two 32-bit words, each less 2³¹: in [−2³¹, 2³¹), as int64.
+
+    Two casts wrap the lower word, and what is left is divided exactly: no remainder, which
+    costs ten times as much as a sum. Adding 2⁶³ − 2³¹ keeps the upper word free of its sign.
+    """
+    low = (x - 2147483648).to(torch.int32).to(torch.int64)
+    high = torch.div(x + 9223372034707292160 - low, 4294967296, rounding_mode="trunc")
+    return low, high
 
 
 def swap_halves(x: Tensor) -> Tensor:
     """Rotate int64 `x` by 32 bits, without a shift."""
-    low = torch.remainder(x, 4294967296)
-    return low * 4294967296 + torch.remainder((x - low) // 4294967296, 4294967296)
+    low, high = halves(x)
+    return low * 4294967296 + (high - 9223372034707292160)
 
 
 def squares32(counter: Tensor, key: Tensor) -> Tensor:
@@ -63,7 +69,7 @@ def squares32(counter: Tensor, key: Tensor) -> Tensor:
     x = swap_halves(x * x + y)
     x = swap_halves(x * x + z)
     x = swap_halves(x * x + y)
-    return high_word(x * x + z)
+    return halves(x * x + z)[1] + 2147483648
 
 
 def normal_table() -> Tensor:
@@ -195,6 +201,9 @@ class ContentNoise(nn.Module):
         channel = torch.arange(channels, device=places.device)[:, None, None]
         offset = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
         word = squares32(places + channel * self.strides[2] + offset, self.key)
-        low = torch.remainder(word, 65536)
-        high = (word - low) // 65536
-        return self.table[low] + self.table[high]
+        small = (word - 2147483648).to(torch.int32)  # half as wide, and faster to divide
+        low = torch.remainder(small, 65536)
+        high = torch.div(small - low, 65536, rounding_mode="trunc") + 32768
+        drawn = self.table.index_select(0, low.flatten())
+        drawn = drawn + self.table.index_select(0, high.flatten())
+        return drawn.reshape(word.shape)

@@ -156,11 +156,12 @@ class DiffusionSampler(nn.Module):
         mean = (places * 0).to(cond.dtype).expand(-1, self.out_channels, -1, -1)
         square = mean
         count = 0
-        levels = mean.unsqueeze(0)[:0]
+        levels = mean.unsqueeze(0)[:0].to(torch.uint8)  # a byte each: memory hardly grows with N
         for i in range(self.draws.shape[0]):
             samples = self.sample(cond, places, self.draws[i])
             mean, square, count = merge_moments(mean, square, count, samples)
-            levels = torch.cat([levels, torch.round((samples - low) * (255.0 / (high - low)))])
+            level = torch.round((samples - low) * (255.0 / (high - low))).clamp(0.0, 255.0)
+            levels = torch.cat([levels, level.to(torch.uint8)])
         denoised = mean * self.intensity[3] + self.intensity[2]
         std = torch.sqrt(square / float(count)) * self.intensity[3]
         entropy = entropy_of_levels(levels)

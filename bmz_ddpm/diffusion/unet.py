@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .layers import (
+    SILU_GAIN,
     channels_to_space,
     conv,
     down2,
-    mp_cat,
-    mp_silu,
-    mp_sum,
+    mp_cat_gains,
+    mp_sum_gains,
     space_to_channels,
     unit_rms,
     up2,
@@ -36,16 +36,19 @@ class Attention(nn.Module):
         self.heads = max(1, channels // CHANNELS_PER_HEAD)
         self.width = channels // self.heads
         self.qkv = conv(channels, channels * 3, 1, folded)
-        self.proj = conv(channels, channels, 1, folded)
+        self.keep, add = mp_sum_gains()
+        self.proj = conv(channels, channels, 1, folded, add)
 
     def forward(self, x: Tensor) -> Tensor:
         b, y, w = x.shape[0], x.shape[2], x.shape[3]
         qkv = self.qkv(x).reshape(b * self.heads, self.width, 3, y * w)  # (B·H, C/H, 3, Y·X)
         qkv = unit_rms(qkv, 1)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        weights = torch.softmax(torch.bmm(q.transpose(1, 2), k) / self.width**0.5, dim=2)
+        q = q.transpose(1, 2) * self.width**-0.5
+        weights = torch.softmax(torch.bmm(q, k), dim=2)
         out = torch.bmm(v, weights.transpose(1, 2))  # (B·H, C/H, Y·X)
-        return mp_sum(x, self.proj(out.reshape(b, self.heads * self.width, y, w)))
+        out = self.proj(out.reshape(b, self.heads * self.width, y, w))
+        return torch.add(out, x, alpha=self.keep)
 
 
 class Block(nn.Module):
@@ -61,6 +64,9 @@ class Block(nn.Module):
         -1 halves y and x, 0 keeps them, 1 doubles them.
     start : int
         First of this block's `c_out` columns in the modulation.
+    in_gain, out_gain : float
+        Factors that the input carries (encoder only) and that the output shall carry. Both,
+        and those of activations and blends, are part of the convolutions' weights.
     """
 
     def __init__(
@@ -73,16 +79,24 @@ class Block(nn.Module):
         dropout: float,
         start: int,
         folded: bool,
+        in_gain: float = 1.0,
+        out_gain: float = 1.0,
     ) -> None:
         super().__init__()
+        keep, add = (gain * out_gain for gain in mp_sum_gains())
+        blends = c_in != c_out and not encoder  # the skip convolution can carry its factor
+        self.keep = 1.0 if blends else keep
+        self.limit = 256.0 * out_gain
+        self.eps = 1e-4 * in_gain
         self.c_out = c_out
         self.encoder = encoder
         self.resample = resample
         self.start = start
         self.dropout = nn.Dropout(dropout)
-        self.skip = conv(c_in, c_out, 1, folded) if c_in != c_out else nn.Identity()
-        self.conv0 = conv(c_out if encoder else c_in, c_out, 3, folded)
-        self.conv1 = conv(c_out, c_out, 3, folded)
+        gain = keep if blends else 1.0
+        self.skip = conv(c_in, c_out, 1, folded, gain) if c_in != c_out else nn.Identity()
+        self.conv0 = conv(c_out if encoder else c_in, c_out, 3, folded, SILU_GAIN)
+        self.conv1 = conv(c_out, c_out, 3, folded, SILU_GAIN * add)
         self.attention = Attention(c_out, folded) if attention else nn.Identity()
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
@@ -91,14 +105,41 @@ class Block(nn.Module):
         elif self.resample > 0:
             x = up2(x)
         if self.encoder:
-            x = unit_rms(self.skip(x), 1)
-        y = self.conv0(mp_silu(x))
+            x = unit_rms(self.skip(x), 1, self.eps)
+        y = self.conv0(torch.nn.functional.silu(x))
         gain = modulation[:, self.start : self.start + self.c_out]
-        y = mp_silu(y * gain[:, :, None, None])  # (B, C, Y, X)
+        y = torch.nn.functional.silu(y * gain[:, :, None, None])  # (B, C, Y, X)
         y = self.conv1(self.dropout(y))
         if not self.encoder:
             x = self.skip(x)
-        return self.attention(mp_sum(x, y)).clamp(-256.0, 256.0)
+        x = self.attention(torch.add(y, x, alpha=self.keep))
+        return x.clamp(-self.limit, self.limit)
+
+
+def encoder_plan(widths: list[int], num_blocks: int) -> list[tuple[int, int, int]]:
+    """Return (c_in, c_out, resample) of each block of the encoder."""
+    plan = []
+    for level, width in enumerate(widths):
+        below = widths[max(level - 1, 0)]
+        if level > 0:
+            plan.append((below, below, -1))
+        plan.append((below, width, 0))
+        plan += [(width, width, 0)] * (num_blocks - 1)
+    return plan
+
+
+def decoder_plan(widths: list[int], num_blocks: int) -> list[tuple[int, int, int, int]]:
+    """Return (channels from below, from a skip connection, c_out, resample) of each block."""
+    skips = [widths[0], *(c_out for _, c_out, _ in encoder_plan(widths, num_blocks))]
+    c = widths[-1]
+    plan = [(c, 0, c, 0), (c, 0, c, 0)]  # the bottom
+    for level in reversed(range(len(widths))):
+        if level < len(widths) - 1:
+            plan.append((c, 0, c, 1))
+        for _ in range(num_blocks + 1):
+            plan.append((c, skips.pop(), widths[level], 0))
+            c = widths[level]
+    return plan
 
 
 class UNet(nn.Module):
@@ -145,43 +186,45 @@ class UNet(nn.Module):
         self.multiple = stem * 2 ** (len(multipliers) - 1)
         widths = [channels * m for m in multipliers]
         area = stem * stem
-        self.conv_in = conv((in_channels + out_channels) * area + 1, widths[0], 3, folded)
+        down = encoder_plan(widths, num_blocks)
+        up = decoder_plan(widths, num_blocks)
+        joins = [mp_cat_gains(below, skip) if skip else (1.0, 0.0) for below, skip, _, _ in up]
+        # What is concatenated is made with its factor, except at the bottom, where the encoder's
+        # last result also goes straight into the decoder.
+        skips = [gain for _, gain in reversed(joins) if gain]
+        self.joins = [1.0 if gain else 0.0 for _, gain in joins]
+        self.joins[self.joins.index(1.0)] = skips[-1]
+        skips[-1] = 1.0
+
+        first = (in_channels + out_channels) * area + 1
+        self.conv_in = conv(first, widths[0], 3, folded, skips[0])
         start = 0
-
-        def block(c_in: int, c_out: int, encoder: bool, resample: int, attend: bool) -> Block:
-            nonlocal start
-            made = Block(c_in, c_out, encoder, resample, attend, dropout, start, folded)
-            start += c_out
-            return made
-
-        c = widths[0]
-        skips = [c]
         encoder: list[Block] = []
-        for level, width in enumerate(widths):
-            if level > 0:
-                encoder.append(block(c, c, True, -1, False))
-                skips.append(c)
-            for _ in range(num_blocks):
-                encoder.append(block(c, width, True, 0, False))
-                c = width
-                skips.append(c)
-        self.encoder = nn.ModuleList(encoder)
-
-        # the two blocks at the bottom have no skip connection: (channels, 0)
-        decoder = [block(c, c, False, 0, attention), block(c, c, False, 0, False)]
-        joins = [(c, 0), (c, 0)]  # channels from below and from the skip connection
-        for level, width in reversed(list(enumerate(widths))):
-            if level < len(widths) - 1:
-                decoder.append(block(c, c, False, 1, False))
-                joins.append((c, 0))
-            for _ in range(num_blocks + 1):
-                joins.append((c, skips.pop()))
-                decoder.append(block(sum(joins[-1]), width, False, 0, False))
-                c = width
-        self.decoder = nn.ModuleList(decoder)
-        self.joins = joins
+        for (c_in, c_out, resample), *gains in zip(down, skips[:-1], skips[1:]):
+            encoder.append(
+                Block(c_in, c_out, True, resample, False, dropout, start, folded, *gains)
+            )
+            start += c_out
+        decoder: list[Block] = []
+        for (below, skip, c_out, resample), (out_gain, _) in zip(up, [*joins[1:], (1.0, 0.0)]):
+            attends = attention and not decoder
+            decoder.append(
+                Block(
+                    below + skip,
+                    c_out,
+                    False,
+                    resample,
+                    attends,
+                    dropout,
+                    start,
+                    folded,
+                    out_gain=out_gain,
+                )
+            )
+            start += c_out
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.block_widths = [b.c_out for b in encoder + decoder]
-        self.conv_out = conv(c, statistics * out_channels * area, 3, folded)
+        self.conv_out = conv(widths[0], statistics * out_channels * area, 3, folded)
 
     def forward(self, x_t: Tensor, cond: Tensor, modulation: Tensor) -> Tensor:
         """Predict from one noise level.
@@ -206,8 +249,9 @@ class UNet(nn.Module):
         for down in self.encoder:
             x = down(x, modulation)
             skips.append(x)
-        for (below, skipped), up in zip(self.joins, self.decoder):
-            if skipped > 0:
-                x = mp_cat(x, skips.pop(), below, skipped)
+        for gain, up in zip(self.joins, self.decoder):
+            if gain > 0.0:
+                skip = skips.pop()
+                x = torch.cat([x, skip if gain == 1.0 else skip * gain], 1)
             x = up(x, modulation)
         return channels_to_space(self.conv_out(x), self.stem)

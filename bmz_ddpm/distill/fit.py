@@ -70,6 +70,8 @@ class Distiller:
         Run folder: config.json, last.safetensors (to resume), student.safetensors (teacher and
         student in one checkpoint).
     device : str
+    half : bool
+        Write the weights as float16: half the size.
 
     Raises
     ------
@@ -85,6 +87,8 @@ class Distiller:
         config: TrainConfig,
         out: Path,
         device: str,
+        *,
+        half: bool = False,
     ) -> None:
         if settings.one_pass:
             raise ConfigError(
@@ -112,6 +116,7 @@ class Distiller:
         )
         known = (checkpoint.denoiser, checkpoint.student)
         self.teachers = [fingerprint(module) for module in known if module]
+        self.dtype = torch.float16 if half else torch.float32
         self.step = 0
 
     def _check_channels(self, in_channels: int, out_channels: int) -> None:
@@ -159,7 +164,7 @@ class Distiller:
             "agreement": agreement and asdict(agreement),
         }
         path = self.out / "student.safetensors"
-        made.save(path)
+        made.save(path, self.dtype)
         return path, agreement
 
     def _advance(self) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..data.pairs import Pair
-from ..data.planes import read_pair
+from ..data.planes import centre, read_pair
 from ..errors import UserError
 from ..files import replacing
 from .averaging import SQUARED_ERROR, Averaging, fit_averaging
@@ -109,9 +109,5 @@ def _curve_of(
 def _middle(image: xr.DataArray, crop: int) -> xr.DataArray:
     """Return the central part of the first plane; it starts on the grid of the tiles."""
     first = image.isel({d: slice(0, 1) for d in "tz" if d in image.dims})
-    part = {}
-    for axis in "yx":
-        length = first.sizes[axis]
-        start = max(length - crop, 0) // 2 // 32 * 32
-        part[axis] = slice(start, start + min(crop, length))
-    return first.isel(part)
+    y, x = centre(first.sizes["y"], first.sizes["x"], crop, grid=32)
+    return first.isel(y=y, x=x)

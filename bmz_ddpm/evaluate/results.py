@@ -107,15 +107,16 @@ def medians(path: Path) -> dict[str, tuple[float, int, int]]:
     Returns
     -------
     dict
-        Metric to (median over the images, number of images, number of fields). The planes of an
-        image are averaged first. The median is not a number where no image has a value.
+        Metric to (median, number of images, number of fields). Every plane of a stack counts as
+        an image, as in ``bmz-ddpm compare`` and in the paper. The median is not a number where no
+        image has a value.
     """
     values: dict[str, array[float]] = defaultdict(lambda: array("d"))
     fields: dict[str, set[str]] = defaultdict(set)
-    for row, value in _image_means(path):
+    for row in read_rows(path):
         known = values[row.metric]
-        if value is not None:
-            known.append(value)
+        if row.value is not None:
+            known.append(row.value)
             fields[row.metric].add(intern(row.field))  # one copy for all measures
     return {
         metric: (
@@ -125,28 +126,3 @@ def medians(path: Path) -> dict[str, tuple[float, int, int]]:
         )
         for metric, known in values.items()
     }
-
-
-def image_values(path: Path, metric: str) -> Iterator[tuple[str, str, float]]:
-    """Yield (field, image, value) of one metric, planes averaged; n/a is left out."""
-    for row, value in _image_means(path):
-        if row.metric == metric and value is not None:
-            yield row.field, row.image, value
-
-
-def _image_means(path: Path) -> Iterator[tuple[Row, float | None]]:
-    """Average the planes of each image and metric; an image's rows stand together."""
-    current: tuple[str, str] | None = None
-    held: dict[str, list[Row]] = {}
-    for row in read_rows(path):
-        if (row.method, row.image) != current:
-            yield from _averaged(held)
-            current, held = (row.method, row.image), {}
-        held.setdefault(row.metric, []).append(row)
-    yield from _averaged(held)
-
-
-def _averaged(held: dict[str, list[Row]]) -> Iterator[tuple[Row, float | None]]:
-    for rows in held.values():
-        numbers = [row.value for row in rows if row.value is not None]
-        yield rows[0], float(np.mean(numbers)) if numbers else None

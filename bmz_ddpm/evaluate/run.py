@@ -227,7 +227,9 @@ def _written(
     paths: dict[str, str | None] = {"prediction": prediction.source, "std": None, "entropy": None}
     if not keep:
         return paths
-    images = {"prediction": prediction.mean, "std": prediction.std, "entropy": prediction.entropy}
+    images: dict[str, np.ndarray | None] = {"prediction": prediction.mean}
+    if prediction.count != 1:  # one sample has no spread; a map of zeros would look sure
+        images |= {"std": prediction.std, "entropy": prediction.entropy}
     for kind, planes in images.items():
         if planes is not None:
             ending = "" if kind == "prediction" else f"_{kind}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from .. import diffusion
 
 #: In the order in which they need each other.
-MODULES = ("layers", "unet", "rng", "uncertainty", "sampler", "one_pass")
+MODULES = ("layers", "unet", "rng", "uncertainty", "sampler", "one_pass", "interval")
 HEADER = '''"""The network and sampler of a bmz-ddpm model, in one file that needs torch alone.
 
 Written by bmz-ddpm from its own modules {modules}.
-The class to build is named in rdf.yaml: DiffusionSampler or OnePass (three outputs), StackedSampler
-or StackedOnePass (one).
+The class to build is named in rdf.yaml: DiffusionSampler or OnePass (three outputs),
+CalibratedSampler or CalibratedOnePass (five), StackedSampler or StackedOnePass (one).
 SPDX-License-Identifier: MIT
 """
 '''

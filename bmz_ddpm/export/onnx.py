@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..files import write_bytes
+from ..runtime.backends import OUTPUTS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8
 INPUT = "raw"
-OUTPUTS = ("denoised", "std", "entropy")
 
 
-def save_onnx(scripted: torch.jit.ScriptModule, in_channels: int, path: Path) -> None:
+def save_onnx(
+    scripted: torch.jit.ScriptModule,
+    in_channels: int,
+    path: Path,
+    outputs: tuple[str, ...] = OUTPUTS,
+) -> None:
     """Convert a scripted sampler and write it.
 
     The loops over samples and steps become ONNX `Loop` nodes, so the size of the file does
@@ -37,6 +42,8 @@ def save_onnx(scripted: torch.jit.ScriptModule, in_channels: int, path: Path) ->
         Channels of the image.
     path : Path
         The file; it appears only when it is complete.
+    outputs : tuple of str
+        Names of the outputs; a calibrated sampler has five.
     """
     import onnx
 
@@ -51,8 +58,8 @@ def save_onnx(scripted: torch.jit.ScriptModule, in_channels: int, path: Path) ->
             opset_version=OPSET,
             dynamo=False,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_axes=dict.fromkeys((INPUT, *OUTPUTS), axes),
+            output_names=list(outputs),
+            dynamic_axes=dict.fromkeys((INPUT, *outputs), axes),
         )
     model = onnx.load_from_string(stream.getvalue())
     move_weights_inward(model)

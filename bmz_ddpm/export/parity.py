@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ExportError
-from ..runtime.backends import OUTPUTS, Backend
+from ..runtime.backends import INTERVAL, OUTPUTS, Backend
 
 #: |difference| may be ABSOLUTE + RELATIVE·|reference|, of images scaled to 0..1. This is what
 #: the zoo's check of deepImageJ allows.
@@ -28,13 +28,16 @@ class Parity:
     entropy : float
         Share of pixels that differ by more than 1e-3 nats.
     excess : float
-        Largest |difference| / allowed difference of denoised and std; at most 1 passes.
+        Largest |difference| / allowed difference of all but the entropy; at most 1 passes.
+    interval : float or None
+        Of lower and upper, as a share of the output range; None where there are none.
     """
 
     denoised: float
     std: float
     entropy: float
     excess: float
+    interval: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -45,7 +48,7 @@ class Parity:
 def compare(
     reference: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], scale: float
 ) -> Parity:
-    """Compare two triples of outputs (denoised, std, entropy).
+    """Compare two tuples of outputs (denoised, std, entropy, and perhaps lower, upper).
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ def compare(
     ExportError
         If shapes differ or an output is not finite.
     """
-    for name, a, b in zip(OUTPUTS, reference, other, strict=True):
+    names = (OUTPUTS + INTERVAL)[: len(reference)]
+    for name, a, b in zip(names, reference, other, strict=True):
         if a.shape != b.shape:
             raise ExportError(
                 f"output {name}: shape {b.shape}, eager gives {a.shape}", "report this as a bug"
@@ -66,13 +70,15 @@ def compare(
             raise ExportError(f"output {name}: holds NaN or infinity", "report this as a bug")
     ratios = []
     largest = []
-    for a, b in zip(reference[:2], other[:2], strict=True):
+    counts = [i for i, name in enumerate(names) if name != "entropy"]
+    for a, b in ((reference[i], other[i]) for i in counts):
         difference = np.abs(a.astype(np.float64) - b) / scale
         allowed = ABSOLUTE + RELATIVE * np.abs(a) / scale
         ratios.append(float((difference / allowed).max()))
         largest.append(float(difference.max()))
     entropy = float((np.abs(reference[2] - other[2]) > 1e-3).mean())
-    return Parity(largest[0], largest[1], entropy, max(ratios))
+    interval = max(largest[2:], default=None)
+    return Parity(largest[0], largest[1], entropy, max(ratios), interval)
 
 
 def require_agreement(
@@ -106,10 +112,14 @@ def require_agreement(
         if not parity.passed:
             raise ExportError(
                 f"{name}: differs from eager by {parity.denoised:.1e} (denoised), "
-                f"{parity.std:.1e} (std) of the range and in {parity.entropy:.2%} of the entropy "
-                f"map, allowed are {ABSOLUTE:.1e} + {RELATIVE:.0e} of the value and "
-                f"{ENTROPY_SHARE:.1%}; nothing was written",
+                f"{parity.std:.1e} (std){_of_interval(parity)} of the range and in "
+                f"{parity.entropy:.2%} of the entropy map, allowed are {ABSOLUTE:.1e} + "
+                f"{RELATIVE:.0e} of the value and {ENTROPY_SHARE:.1%}; nothing was written",
                 "train longer, or use fewer steps",
             )
         parities[name] = parity
     return parities
+
+
+def _of_interval(parity: Parity) -> str:
+    return "" if parity.interval is None else f", {parity.interval:.1e} (lower, upper)"

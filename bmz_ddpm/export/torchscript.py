@@ -8,15 +8,17 @@ import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..diffusion.interval import Calibrated
 from ..diffusion.one_pass import OnePass, StackedOnePass
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..files import write_bytes
 
 #: Everything that can be exported.
-Module = DiffusionSampler | StackedSampler | OnePass | StackedOnePass
+Module = DiffusionSampler | StackedSampler | OnePass | StackedOnePass | Calibrated
 
 
 def to_torchscript(sampler: Module) -> torch.jit.ScriptModule:
@@ -28,11 +30,13 @@ def to_torchscript(sampler: Module) -> torch.jit.ScriptModule:
 
     Parameters
     ----------
-    sampler : DiffusionSampler, OnePass, or either of them stacked
-        Configured, on the CPU. It is not changed.
+    sampler : Module
+        A `DiffusionSampler` or `OnePass`, plain, stacked or calibrated; configured, on the CPU.
+        It is not changed.
     """
     module = copy.deepcopy(sampler)
-    inner = module.sampler if isinstance(module, StackedSampler | StackedOnePass) else module
+    wrapped = isinstance(module, StackedSampler | StackedOnePass | Calibrated)
+    inner: Any = module.sampler if wrapped else module
     unet = inner.unet
     side = 4 * unet.multiple
     x_t = torch.zeros(2, inner.out_channels, side, side)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from ..display.scale import BRIGHT, DARK, eight_bit, scale_bar
+from ..display.text import drawable, plain_font
 
 GAP = 6
 BAND = 30
 #: Bytes that the zoo takes, less than which a cover has to be.
 MOST_BYTES = 500_000
-
-
-def to_grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map a (Y, X) image to 8 bit, `low` to black and `high` to white."""
-    scaled = (image.astype(np.float64) - low) / max(high - low, 1e-12)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
 def side_by_side(
@@ -41,7 +38,7 @@ def side_by_side(
     """
     picture = Image.new("L", (width, height), "white")
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=16)
+    font = plain_font(16)
     columns = -(-len(panels) // rows)
     each = (width - GAP * (columns - 1)) // columns
     tall = height // rows
@@ -52,19 +49,17 @@ def side_by_side(
         y, x = (values.shape[0] - h) // 2, (values.shape[1] - w) // 2
         tile = Image.fromarray(values[y : y + h, x : x + w]).resize((each, tall - BAND))
         picture.paste(tile, (left, top + BAND))
-        draw.text((left + 4, top + 5), label, fill="black", font=font)
+        draw.text((left + 4, top + 5), drawable(label, font), fill="black", font=font)
         if i == 0 and pixel_size:
             _scale_bar(draw, left, top + tall, each, pixel_size / scale, font)
     return picture
 
 
 def _scale_bar(draw, left: int, bottom: int, each: int, per_pixel: float, font) -> None:  # type: ignore[no-untyped-def]
-    target = each * per_pixel / 4  # a quarter of the panel, rounded down to 1, 2 or 5
-    power = 10 ** np.floor(np.log10(target))
-    length = max(m * power for m in (1, 2, 5) if m * power <= target)
-    end = left + 12 + round(length / per_pixel)
+    share, label = scale_bar(each, per_pixel, 4)
+    end = left + 12 + round(share * each)
     draw.rectangle((left + 12, bottom - 18, end, bottom - 13), fill="white")
-    draw.text((left + 12, bottom - 40), f"{length:g} µm", fill="white", font=font)
+    draw.text((left + 12, bottom - 40), drawable(label, font), fill="white", font=font)
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -86,11 +81,11 @@ def cover_png(planes: tuple[np.ndarray, ...], size: float | None) -> bytes:
         Micrometres per pixel.
     """
     raw, denoised, std, _ = planes
-    low, high = np.percentile(denoised, [0.5, 99.8])
+    low, high = np.percentile(denoised, [DARK, BRIGHT])
     panels = [
-        ("noisy", to_grey(raw, low, high)),
-        ("denoised", to_grey(denoised, low, high)),
-        ("uncertainty (std)", to_grey(std, 0, float(np.percentile(std, 99.8)))),
+        ("noisy", eight_bit(raw, low, high)),
+        ("denoised", eight_bit(denoised, low, high)),
+        ("uncertainty (std)", eight_bit(std, 0, float(np.percentile(std, BRIGHT)))),
     ]
     return _png(side_by_side(panels, 1000, 500, size))
 
@@ -108,11 +103,11 @@ def uncertainty_png(planes: tuple[np.ndarray, ...]) -> bytes:
         y, x = (n // 4 for n in plane.shape)
         middle.append(plane[y : plane.shape[0] - y, x : plane.shape[1] - x])
     raw, denoised, std, entropy = middle
-    low, high = np.percentile(denoised, [0.5, 99.8])
+    low, high = np.percentile(denoised, [DARK, BRIGHT])
     panels = [
-        ("noisy", to_grey(raw, low, high)),
-        ("denoised", to_grey(denoised, low, high)),
-        ("std: where samples differ", to_grey(std, 0, float(np.percentile(std, 99.8)))),
-        ("entropy: how many values they take", to_grey(entropy, 0, max(entropy.max(), 1e-6))),
+        ("noisy", eight_bit(raw, low, high)),
+        ("denoised", eight_bit(denoised, low, high)),
+        ("std: where samples differ", eight_bit(std, 0, float(np.percentile(std, BRIGHT)))),
+        ("entropy: how many values they take", eight_bit(entropy, 0, max(entropy.max(), 1e-6))),
     ]
     return _png(side_by_side(panels, 800, 800, rows=2))

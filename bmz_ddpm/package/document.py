@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..about import AboutConfig
 from ..train.checkpoint import Checkpoint
+from .intervals import interval_lines
 from .job import Job, Measured
 from .profiles import PROFILES, Profile
 from .rdf import title
@@ -50,10 +51,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
         speed=_speed(about),
         validation=(_validation(measured.validation, job) + _validated(about)).lstrip("\n"),
-        parity="\n".join(
-            f"| {name} | {p.denoised:.1e} | {p.std:.1e} | {p.entropy:.3%} |"
-            for name, p in measured.parities.items()
-        ),
+        parity=_parity(measured),
         training=_training(job.checkpoint),
         license=about.license,
         credit=f"- {about.image_credit}\n" if about.image_credit else "",
@@ -131,8 +129,21 @@ def _outputs(job: Job, profile: Profile) -> str:
             f"{span}) | grey levels |",
             "| entropy | entropy over the samples (Eq. 16), on 256 equal bins of the range | nats, "
             f"0 to {nats:.2f} |",
+            *interval_lines(job, profile),
         ]
     )
+
+
+def _parity(measured: Measured) -> str:
+    """The table of differences, with a column more where there are intervals."""
+    calibrated = any(p.interval is not None for p in measured.parities.values())
+    more = (" lower, upper |", "---|") if calibrated else ("", "")
+    head = "| format | denoised | std | pixels whose entropy differs |", "|---|---|---|---|"
+    lines = [line + column for line, column in zip(head, more, strict=True)]
+    for name, p in measured.parities.items():
+        row = f"| {name} | {p.denoised:.1e} | {p.std:.1e} | {p.entropy:.3%} |"
+        lines.append(row if p.interval is None else f"{row} {p.interval:.1e} |")
+    return "\n".join(lines)
 
 
 def _how_to_run(job: Job, profile: Profile, file: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ import numpy as np
 import torch
 import yaml
 
+from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
+from ..diffusion.interval import CalibratedSampler
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..errors import CheckpointError, ConfigError, MissingDependency
+from ..export.fastest import fastest_backend
 from ..runtime.backends import (
     OUTPUTS,
     Backend,
@@ -29,7 +34,7 @@ from .rdf import WEIGHTS_FILES
 
 FORMATS = ("onnx", "torchscript", "torch")
 #: Networks in packages that this tool can run from their source.
-SAMPLERS = {c.__name__: c for c in (DiffusionSampler, StackedSampler)}
+SAMPLERS = {c.__name__: c for c in (DiffusionSampler, StackedSampler, CalibratedSampler)}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class Model:
         Samples that it averages; None where the file does not say.
     num_steps : int or None
         Network passes per sample; None where the file does not say.
+    calibration : Calibration or None
+        Of its intervals, where it gives any.
+    placed : callable or None
+        Returns a backend that can key the noise on places; None where there is none.
     """
 
     backend: Backend
@@ -59,6 +68,8 @@ class Model:
     grey_levels: tuple[float, float] | None = None
     num_samples: int | None = None
     num_steps: int | None = None
+    calibration: Calibration | None = None
+    placed: Callable[[], PlacedBackend] | None = None
 
 
 def load_model(
@@ -88,15 +99,21 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        backend = PlacedBackend(checkpoint.sampler(settings), device)
+        module = functools.partial(checkpoint.module, settings)
+        if engine == "torch":
+            backend, used = PlacedBackend(module(), device), "eager"
+        else:
+            backend, used = fastest_backend(module(), device)
         return Model(
             backend,
             None,
             config.in_channels,
-            "eager",
+            used,
             (config.intensity.low, config.intensity.high),
             settings.num_samples,
             settings.num_steps,
+            checkpoint.calibration(settings),
+            lambda: PlacedBackend(module(), device),
         )
     if path.suffix == ".pt":
         return Model(_three(torchscript_backend(path, device), path), None, None, "torchscript")
@@ -142,7 +159,8 @@ def _from_folder(folder: Path, engine: str, device: str) -> Model:
     backend, used = _backend(folder, rdf, engine, device)
     if len(rdf["outputs"]) == 1 and used != "torch":
         backend = unstacked(backend, *ends, samples)
-    return Model(backend, tiling, count, used, ends, samples, steps)
+    calibration = Calibration(**ours["calibration"]) if "calibration" in ours else None
+    return Model(backend, tiling, count, used, ends, samples, steps, calibration)
 
 
 def _backend(folder: Path, rdf: dict[str, Any], engine: str, device: str) -> tuple[Backend, str]:
@@ -192,7 +210,7 @@ def _three(backend: Backend, path: Path) -> Backend:
 
     def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
         outputs = backend(image)
-        if len(outputs) != len(OUTPUTS):
+        if len(outputs) < len(OUTPUTS):
             raise CheckpointError(
                 f"{path}: gives {len(outputs)} output, {len(OUTPUTS)} are needed",
                 "name the package that it is from",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import ConfigError, did_you_mean
-from ..export.onnx import OUTPUTS
+from ..runtime.backends import INTERVAL, OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,15 @@ class Profile:
     outputs : tuple of Output
     formats : tuple of str
         Weights entries.
+    interval : tuple of Output
+        What a calibrated model gives besides.
     """
 
     name: str
     consumers: dict[str, str]
     outputs: tuple[Output, ...]
     formats: tuple[str, ...]
+    interval: tuple[Output, ...] = ()
 
     @property
     def stacked(self) -> bool:
@@ -80,6 +83,7 @@ CORE = Profile(
         ),
     ),
     ("pytorch_state_dict", "torchscript", "onnx"),
+    tuple(Output(n, f"{n} end of the calibrated interval, in grey levels") for n in INTERVAL),
 )
 ILASTIK = Profile(
     "ilastik",

@@ -16,6 +16,7 @@ from ..about import AboutConfig
 from ..diffusion.profiles import profile_name
 from ..export.onnx import INPUT, OPSET
 from ..export.parity import ABSOLUTE, ENTROPY_SHARE, RELATIVE
+from ..runtime.backends import INTERVAL
 from ..runtime.tiling import Tiling
 from .job import Job, Measured
 from .profiles import CORE, Output, Profile
@@ -73,6 +74,7 @@ def describe(
         Kept under ``config.bmz_ddpm``.
     """
     about, tiling, intensity = job.about, job.tiling, job.checkpoint.config.intensity
+    calibration = job.calibration if job.has_intervals(profile) else None
     rdf: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "type": "model",
@@ -89,10 +91,14 @@ def describe(
         "documentation": "README.md",
         "covers": list(COVERS),
         "inputs": [_input(about, files, tiling, pixel_size)],
-        "outputs": [_output(o, about, files, tiling, pixel_size) for o in profile.outputs],
+        "outputs": [_output(o, about, files, tiling, pixel_size) for o in job.outputs(profile)],
         "weights": _weights(job, profile, files),
         "config": {
-            "bioimageio": {"reproducibility_tolerance": tolerances(profile, intensity.span)},
+            "bioimageio": {
+                "reproducibility_tolerance": tolerances(
+                    profile, intensity.span, job.has_intervals(profile)
+                )
+            },
             "bmz_ddpm": {
                 "version": __version__,
                 "profile": profile.name,
@@ -102,7 +108,8 @@ def describe(
                 "intensity": intensity.model_dump(),
                 "sampler": {"name": job.sampler_name} | asdict(job.settings),
                 "measured": measured.as_dict(),
-            },
+            }
+            | ({"calibration": calibration.model_dump(mode="json")} if calibration else {}),
         },
     }
     return {key: value for key, value in rdf.items() if value != []}
@@ -173,15 +180,18 @@ def _weights(job: Job, profile: Profile, files: Files) -> dict[str, Any]:
     return {name: files.entry(WEIGHTS_FILES[name]) | entries[name] for name in profile.formats}
 
 
-def tolerances(profile: Profile, output_scale: float) -> list[dict[str, Any]]:
+def tolerances(
+    profile: Profile, output_scale: float, intervals: bool = False
+) -> list[dict[str, Any]]:
     """Return by how much the outputs of an engine may differ from the test tensors."""
     # a rounding difference moves a sample into the next 8-bit bin now and then, and the entropy
     # of that pixel jumps; ilastik 1.4.2 finds packages invalid that allow more than 1000
     jumps = round(ENTROPY_SHARE * 1e6)
     if profile.stacked:
         return [_tolerance(["result"], RELATIVE, ABSOLUTE, jumps // 3)]  # one channel in three
+    counts = ["denoised", "std", *(INTERVAL if intervals else ())]
     return [
-        _tolerance(["denoised", "std"], RELATIVE, ABSOLUTE * output_scale, 0),
+        _tolerance(counts, RELATIVE, ABSOLUTE * output_scale, 0),
         _tolerance(["entropy"], 1e-3, 1e-3, jumps),
     ]
 

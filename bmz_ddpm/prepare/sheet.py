@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.images import image_name
+from ..display.scale import eight_bit
+from ..display.text import shortened
 from .examine import Finding, Views
 
 if TYPE_CHECKING:
@@ -62,15 +64,15 @@ def draw_tile(finding: Finding, views: Views | None) -> Tile:
     pair = finding.pair
     name = image_name(pair.low)
     title = name if name.startswith(pair.fov) else f"{pair.fov}: {name}"
-    draw.text((0, 0), _fitted(draw, title, font), fill="black", font=font)
+    draw.text((0, 0), shortened(title, font, TILE_WIDTH), fill="black", font=font)
     colour = COLOURS[finding.verdict]
     verdict = finding.verdict + (f": {finding.reason}" if finding.reason else "")
     if views is None:
         text = "\n".join(textwrap.wrap(verdict, 75))
         draw.multiline_text((GAP, 3 * LINE + GAP), text, colour, font, spacing=4)
     else:
-        draw.text((0, LINE), _fitted(draw, _values(finding), font), fill="black", font=font)
-        draw.text((0, 2 * LINE), _fitted(draw, verdict, font), fill=colour, font=font)
+        draw.text((0, LINE), shortened(_values(finding), font, TILE_WIDTH), fill="black", font=font)
+        draw.text((0, 2 * LINE), shortened(verdict, font, TILE_WIDTH), fill=colour, font=font)
         for i, panel in enumerate(_panels(views)):
             tile.paste(panel, (i * (PANEL + GAP), 3 * LINE))
     draw.rectangle((0, 3 * LINE, TILE_WIDTH - 1, TILE_HEIGHT - 1), outline=colour, width=2)
@@ -125,15 +127,6 @@ def doubtful(tiles: list[Tile]) -> list[Tile]:
     return sorted(tiles, key=lambda tile: tile.order)[:LIMIT]
 
 
-def _fitted(draw, text: str, font) -> str:  # type: ignore[no-untyped-def]
-    """Cut off what does not fit on a tile."""
-    if draw.textlength(text, font) <= TILE_WIDTH:
-        return text
-    while draw.textlength(text + " …", font) > TILE_WIDTH:
-        text = text[:-1]
-    return text + " …"
-
-
 def _panels(views: Views) -> list[Image.Image]:
     from PIL import Image, ImageDraw
 
@@ -161,8 +154,7 @@ def _panels(views: Views) -> list[Image.Image]:
 
 def _grey(image: np.ndarray) -> np.ndarray:
     """Map a structure to 8 bit, its middle value to black."""
-    low, high = np.percentile(image, (50, 99.7))
-    return np.rint(np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    return eight_bit(image, *np.percentile(image, (50, 99.7)))
 
 
 def _overlay(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ OUTPUTS = ("denoised", "std", "entropy")
 #: What a calibrated model gives besides.
 INTERVAL = ("lower", "upper")
 
-#: (B, C, Y, X) float32 counts to the three outputs, in the order of `OUTPUTS`.
+#: (B, C, Y, X) float32 counts to the outputs, in the order of `OUTPUTS` and `INTERVAL`.
 Backend = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
@@ -98,7 +98,17 @@ def refuse_two_runtimes() -> None:
 
 
 def onnx_backend(path: Path, device: str = "cpu", threads: int | None = None) -> Backend:
-    """Load an ONNX file.
+    """Load the ONNX file of a whole sampler; raises what `onnx_runner` does."""
+    run = onnx_runner(path, device, threads)
+    return lambda image: run(image)
+
+
+def onnx_runner(
+    path: Path, device: str = "cpu", threads: int | None = None
+) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Load any ONNX file; all its inputs go in, and all its outputs come out, in their order.
+
+    Inputs and outputs are bound: none is copied on a CPU, and each once on a GPU.
 
     Raises
     ------
@@ -118,7 +128,7 @@ def onnx_backend(path: Path, device: str = "cpu", threads: int | None = None) ->
         raise CheckpointError(f"{path}: does not exist", "name an ONNX file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = threads or torch.get_num_threads()  # one per core
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -134,9 +144,17 @@ def onnx_backend(path: Path, device: str = "cpu", threads: int | None = None) ->
             f"{path}: is not a working ONNX file ({str(error).splitlines()[0]})",
             "is the file complete? export it again",
         ) from error
-    name = session.get_inputs()[0].name
+    inputs = [i.name for i in session.get_inputs()]
+    outputs = [o.name for o in session.get_outputs()]
 
-    def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(session.run(list(OUTPUTS), {name: np.ascontiguousarray(image, np.float32)}))
+    def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        binding = session.io_binding()
+        for name, array in zip(inputs, arrays, strict=True):
+            kept = np.float32 if array.dtype.kind == "f" else array.dtype
+            binding.bind_cpu_input(name, np.ascontiguousarray(array, kept))
+        for name in outputs:
+            binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        return tuple(binding.copy_outputs_to_cpu())
 
     return run

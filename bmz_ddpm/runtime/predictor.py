@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError
-from .backends import OUTPUTS, Backend
+from .backends import INTERVAL, OUTPUTS, Backend
 from .tiling import Tiling
 
 #: Called after every tile with (tiles done, tiles in all).
@@ -84,8 +84,8 @@ def denoise(
     Returns
     -------
     dict of DataArray
-        "denoised", "std" (both in counts) and "entropy" (nats): float32, with the axes and
-        attributes of `image`.
+        "denoised", "std" (both in counts) and "entropy" (nats), and of a calibrated model "lower"
+        and "upper" (counts): float32, with the axes and attributes of `image`.
     """
     planes = planes_of(image)
     t, z, _, y, x = planes.shape
@@ -101,7 +101,8 @@ def denoise(
                 tiling.paste(result[index], output[0], top, left)
             done += 1
             progress(done, total)
-    return {name: _like(image, result) for name, result in zip(OUTPUTS, results, strict=True)}
+    names = (OUTPUTS + INTERVAL)[: len(results)]
+    return {name: _like(image, result) for name, result in zip(names, results, strict=True)}
 
 
 def _like(image: xr.DataArray, values: np.ndarray) -> xr.DataArray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..data.planes import Planes
+from ..display.scale import grey_limits
 from ..errors import MissingDependency
 
 
@@ -68,7 +68,7 @@ class Board:
             "mean": mean[0, 0],
             "truth": torch.from_numpy(field.high[0, 0]),
         }
-        dark, bright = np.percentile(field.high[0, 0], (0.5, 99.8))
+        dark, bright = grey_limits(field.high[0, 0])
         for name, image in images.items():
             grey = (image.cpu() - dark) / max(bright - dark, 1e-6)
             writer.add_image(f"validation/{name}", grey.clamp(0, 1)[None], step)

@@ -10,8 +10,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ..config import Intensity, ModelConfig, TrainConfig
-from ..diffusion.assemble import SamplerSettings, assemble_one_pass, assemble_sampler
+from ..config import Calibration, Intensity, ModelConfig, TrainConfig
+from ..diffusion.assemble import (
+    SamplerSettings,
+    assemble_one_pass,
+    assemble_sampler,
+    with_intervals,
+)
 from ..diffusion.denoiser import SIZES, Denoiser
 from ..diffusion.one_pass import OnePass
 from ..diffusion.sampler import DiffusionSampler
@@ -94,6 +99,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: cannot be read as safetensors ({error})", "is the file complete?"
         ) from error
     return tensors, json.loads(metadata["header"])
+
+
+def stored_type(path: Path) -> torch.dtype:
+    """Return the type of the weights in a checkpoint's file; float16 is half as large."""
+    return next(iter(load_tensors(path)[0].values())).dtype
 
 
 class Checkpoint:
@@ -196,6 +206,24 @@ class Checkpoint:
                 f"use {config.num_train_steps} or fewer",
             )
         return assemble_sampler(self.denoiser, settings=settings, **known)
+
+    def calibration(self, settings: SamplerSettings) -> Calibration | None:
+        """Return the calibration of this sampler, if there is one."""
+        kind = json.loads(json.dumps(settings.kind))  # as it was written
+        return next((c for c in self.config.calibrations if c.sampler == kind), None)
+
+    def module(self, settings: SamplerSettings) -> nn.Module:
+        """Return `sampler`, with lower and upper as further outputs where it is calibrated."""
+        sampler, calibration = self.sampler(settings), self.calibration(settings)
+        if calibration is None:
+            return sampler
+        return with_intervals(sampler, calibration, self.config.intensity)
+
+    def with_calibration(self, calibration: Calibration) -> Checkpoint:
+        """Return the same model with one more calibration, in place of one of the same sampler."""
+        others = (c for c in self.config.calibrations if c.sampler != calibration.sampler)
+        config = self.config.model_copy(update={"calibrations": (*others, calibration)})
+        return Checkpoint(config, self.denoiser, self.info, self.student)
 
 
 def load_weights(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..data.pairs import Pair
-from ..data.planes import Planes, load_planes
+from ..data.planes import Planes, central, load_planes
 from ..diffusion.assemble import SamplerSettings
 from ..errors import DataError
 
@@ -62,32 +62,23 @@ class Validation:
     """
 
     def __init__(self, pairs: list[Pair], config: TrainConfig, channels: tuple[int, int]) -> None:
-        self.crop = config.validation_crop
         self.fields: list[Planes] = []
         for pair in pairs:
-            low, high, mask = load_planes(pair, config.match_intensity)
-            found = low.shape[1], high.shape[1]
+            planes = load_planes(pair, config.match_intensity)
+            found = planes.low.shape[1], planes.high.shape[1]
             if found != channels:
                 raise DataError(
                     f"{pair.low}: has {found[0]} channels in and {found[1]} out, the training "
                     f"pairs have {channels[0]} and {channels[1]}",
                     "give all pairs the same channels",
                 )
-            window = self._window(low, config.validation_planes)
-            inside = None if mask is None else mask[window]
-            if inside is not None and not inside.any():
+            part = central(planes, config.validation_crop, config.validation_planes)
+            if part.mask is not None and not part.mask.any():
                 raise DataError(
                     f"{pair.mask}: is zero in the part that is validated",
                     "leave this pair out, or set validation_crop = 0 for whole images",
                 )
-            self.fields.append(Planes(low[window], high[window], inside))
-
-    def _window(self, image: np.ndarray, planes: int) -> tuple[slice, ...]:
-        """Return the first planes and the centre of (P, C, Y, X)."""
-        if not self.crop:
-            return (slice(planes or None),)
-        starts = [max(0, n - self.crop) // 2 for n in image.shape[2:]]
-        return slice(planes or None), slice(None), *(slice(s, s + self.crop) for s in starts)
+            self.fields.append(part)
 
     @torch.no_grad()
     def score(

@@ -13,6 +13,20 @@ from pathlib import Path
 import tifffile
 
 from bmz_ddpm.data.images import read_image
+from bmz_ddpm.data.planes import centre
+
+
+def cut(row: dict[str, str], root: Path, out: Path, side: int) -> dict[str, str]:
+    """Write the centres of both images; return the row with their paths, relative to `out`."""
+    low = Path(row["low"])
+    # the name of the noisy image for both: the clean one may serve several
+    name = f"{low.parent.name}_{low.stem}.tif"
+    for kind in ("low", "high"):
+        image = read_image(root / row[kind])
+        y, x = centre(image.sizes["y"], image.sizes["x"], side)
+        (out / kind).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(out / kind / name, image.isel(y=y, x=x).values)
+    return row | {kind: f"{kind}/{name}" for kind in ("low", "high")}
 
 
 def main() -> None:
@@ -29,22 +43,11 @@ def main() -> None:
     for column, values in (item.split("=") for item in options.where):
         rows = [row for row in rows if row[column] in values.split(",")]
     root = options.root or options.pairs.parent
-    for kind in ("low", "high"):
-        (options.out / kind).mkdir(parents=True, exist_ok=True)
-        for row in rows:
-            image = read_image(root / row[kind])
-            y, x = ((image.sizes[d] - options.side) // 2 for d in "yx")
-            piece = image.isel(y=slice(y, y + options.side), x=slice(x, x + options.side))
-            # the name of the noisy image for both: the clean one may serve several
-            row[f"{kind}_cut"] = f"{kind}/{Path(row['low']).stem}.tif"
-            tifffile.imwrite(options.out / row[f"{kind}_cut"], piece.values)
+    cropped = [cut(row, root, options.out, options.side) | {"split": "val"} for row in rows]
     with (options.out / "pairs.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        columns = [c for c in rows[0] if c not in ("low_cut", "high_cut")]
-        writer.writerow(columns)
-        for row in rows:
-            cut = row | {"low": row["low_cut"], "high": row["high_cut"], "split": "val"}
-            writer.writerow([cut[c] for c in columns])
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cropped)
     print(options.out / "pairs.csv")
 
 

@@ -1,0 +1,1 @@
+"""Measure on this machine what a model costs, and beside what."""

@@ -1,0 +1,1 @@
+"""Intervals that keep a stated promise, from fields of view that the model has not seen."""

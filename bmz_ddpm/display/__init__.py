@@ -1,0 +1,1 @@
+"""How images become pictures: ranges, colours, scale bars, and the preview of a result."""
