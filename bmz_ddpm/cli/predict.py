@@ -166,7 +166,7 @@ def _centre(text: str | None) -> tuple[int, int] | None:
     return int(y), int(x)
 
 
-def _write_preview(  # type: ignore[no-untyped-def]
+def _write_preview(
     path: Path, targets: list[Path], centre: tuple[int, int] | None, axes: str, channel: str
 ) -> None:
     from ..data.channels import select_channels

@@ -100,6 +100,7 @@ def load_model(
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
         module = functools.partial(checkpoint.module, settings)
+        backend: Backend
         if engine == "torch":
             backend, used = PlacedBackend(module(), device), "eager"
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from .plan import (
     output_shape,
     output_types,
 )
-from .scan import scan
+from .scan import middle, scan
 from .workers import connected, here, on_cluster
 
 #: Called with (tiles done, tiles in all, what else there is to say).
@@ -244,16 +244,14 @@ def denoise_file(
             for warning in scan(plan.job.image, plan.image, plan.model.grey_levels):
                 warn(warning)
             if plan.model.calibration:
-                first = plan.image.isel({a: [0] for a in plan.image.dims if a in ("t", "z")})
-                name = str(plan.job.image)
-                for warning in unlike(first, name, plan.model.calibration):
+                looked_at = middle(plan.image).load()
+                for warning in unlike(looked_at, str(plan.job.image), plan.model.calibration):
                     warn(warning)
             _compute(plan, request, journal, progress)
             complete.touch()
+        more = (plan.kind, plan.image, plan.model, request.pyramid)
         for output, target in zip(plan.job.outputs, plan.targets, strict=True):
-            finish_output(
-                plan.job, output, target, plan.kind, plan.image, plan.model, request.pyramid
-            )
+            finish_output(plan.job, output, target, *more)
         seconds = round(time.monotonic() - start, 1)
         write_record(
             plan.record, plan.identity, plan.targets, seconds=seconds, devices=request.devices

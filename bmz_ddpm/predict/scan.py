@@ -71,3 +71,12 @@ def scan(path: Path, image: xr.DataArray, grey_levels: tuple[float, float] | Non
         words = intensity_words(brightest, above / total, str(path), *grey_levels)
         warnings += [words] if words else []
     return warnings
+
+
+def middle(image: xr.DataArray) -> xr.DataArray:
+    """Return the middle of the first plane, at most SIDE x SIDE pixels of all channels."""
+    where: dict[str, Any] = {str(a): 0 for a in image.dims if a in ("t", "z")}
+    for a in "yx":
+        start = max(0, (image.sizes[a] - SIDE) // 2)
+        where[a] = slice(start, start + SIDE)
+    return image.isel(where)
