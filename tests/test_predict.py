@@ -339,7 +339,7 @@ def test_killed_at_any_moment(tmp_path: Path, kind: Any) -> None:
     out = tmp_path / "out"
     moments = [("before log", 3), ("after log", 5), ("store", 8), ("rename", 1), ("renamed", 1),
                ("rename", 2), ("renamed", 2), ("record", 1), ("remove", 1)]  # fmt: skip
-    moments += [("levels", 1)] if kind == "ome-zarr" else []
+    moments[3:3] = [("levels", 1)] if kind == "ome-zarr" else []
     for moment, count in moments:
         assert killed(source, request(out, format=kind), moment, count) == -signal.SIGKILL, moment
         for path in out.glob("a_*"):  # what has its name is complete

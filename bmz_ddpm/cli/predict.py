@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ..errors import ConfigError, DataError, UserError
+from .option_groups import takes
 from .options import Axes, Channel, Halo, Out, Preview, PreviewAt
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
@@ -17,9 +19,77 @@ from .sampler_options import Sampling, takes_sampling
 FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
+@dataclass(frozen=True)
+class Work:
+    """Options for large data as given on the command line; the command takes them as one."""
+
+    axes: Axes = ""
+    channel: Channel = ""
+    format: Annotated[
+        FormatOption,
+        typer.Option(
+            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
+            "where that is too small."
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["float32", "input"],
+        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
+    ] = "float32"
+    chunk: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
+            "together; rounded to whole tiles. Default: up to 1024.",
+        ),
+    ] = 0
+    pyramid: Annotated[
+        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
+    ] = True
+    noise: Annotated[
+        Literal["auto", "position", "content"],
+        typer.Option(
+            help="What the noise depends on. position: planes and frames share it, so that films "
+            "do not flicker (auto for stacks, where the engine can); content: each has its own."
+        ),
+    ] = "auto"
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
+    ] = "cpu"
+    memory: Annotated[
+        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
+    ] = ""
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
+            "need bmz-ddpm and the same folders."
+        ),
+    ] = ""
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
+    ] = False
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices, one per worker.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        found = tuple(part.strip() for part in self.device.split(",") if part.strip())
+        if not found:
+            raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
+        return found
+
+
 @takes_sampling
+@takes(Work)
 def predict(
     sampling: Sampling,
+    work: Work,
     model: Annotated[
         Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
     ],
@@ -39,53 +109,6 @@ def predict(
         ),
     ] = None,
     halo: Halo = 64,
-    axes: Axes = "",
-    channel: Channel = "",
-    format: Annotated[
-        FormatOption,
-        typer.Option(
-            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
-            "where that is too small."
-        ),
-    ] = "auto",
-    dtype: Annotated[
-        Literal["float32", "input"],
-        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
-    ] = "float32",
-    chunk: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
-            "together; rounded to whole tiles. Default: up to 1024.",
-        ),
-    ] = 0,
-    pyramid: Annotated[
-        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
-    ] = True,
-    noise: Annotated[
-        Literal["auto", "position", "content"],
-        typer.Option(
-            help="What the noise depends on. position: planes and frames share it, so that films "
-            "do not flicker (auto for stacks, where the engine can); content: each has its own."
-        ),
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
-    ] = "cpu",
-    memory: Annotated[
-        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
-    ] = "",
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
-            "need bmz-ddpm and the same folders."
-        ),
-    ] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
-    ] = False,
     preview: Preview = False,
     preview_at: PreviewAt = None,
 ) -> None:
@@ -108,25 +131,23 @@ def predict(
     from ..predict.plan import Request
 
     settings = sampling.settings()
-    devices = tuple(part.strip() for part in device.split(",") if part.strip())
-    if not devices:
-        raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
-    budget = parse_memory(memory)
-    loaded = load_model(model, settings, engine, "cpu" if scheduler else devices[0])
-    if not dry_run:
+    devices = work.devices()
+    budget = parse_memory(work.memory)
+    loaded = load_model(model, settings, engine, "cpu" if work.scheduler else devices[0])
+    if not work.dry_run:
         refuse_unwritable(out / "results")
     request = Request(
-        model, settings, engine, devices, tile, halo, out, axes, channel, format, dtype, noise,
-        chunk, pyramid, budget, scheduler,
+        model, settings, engine, devices, tile, halo, out, work.axes, work.channel, work.format,
+        work.dtype, work.noise, work.chunk, work.pyramid, budget, work.scheduler,
     )  # fmt: skip
     model_hash = fingerprint(model)
 
-    def work(path: Path) -> None:
-        targets = _denoise_file(path, request, loaded, model_hash, dry_run)
+    def one(path: Path) -> None:
+        targets = _denoise_file(path, request, loaded, model_hash, work.dry_run)
         if targets and (preview or centre):
-            _write_preview(path, targets, centre, axes, channel)
+            _write_preview(path, targets, centre, work.axes, work.channel)
 
-    _each(images, work)
+    _each(images, one)
 
 
 def _each(images: list[Path], work: Callable[[Path], None]) -> None:

@@ -175,6 +175,8 @@ def choose_noise(image: xr.DataArray, request: Request, model: Model) -> tuple[N
     ConfigError
         If it cannot be keyed on places.
     """
+    if request.noise == "content":
+        return "content", []
     can = isinstance(model.backend, PlacedBackend) or model.placed is not None
     stack = image.sizes.get("t", 1) * image.sizes.get("z", 1) > 1
     if request.noise == "position" and not can:
