@@ -40,7 +40,7 @@ def request(out: Path, **more: Any) -> Request:
 
 def predict(path: Path, wanted: Request, model: Model = MODEL, **more: Any) -> list[Path]:
     """Plan and denoise, as the command does."""
-    return run.denoise_file(run.make_plan(path, wanted, model, "0" * 64), wanted, model, **more)
+    return run.denoise_file(run.make_plan(path, wanted, model, "0" * 64), wanted, **more)
 
 
 def counts(axes: str, dtype: str = "u2") -> np.ndarray:

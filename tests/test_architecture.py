@@ -35,7 +35,6 @@ RANK |= {
     "compare": 5,
     "package": 6,
     "bench": 7,
-    "check": 7,
     "predict": 7,
 }
 RANK |= {"upload": 8, "cli": 9, "napari": 10}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ..errors import ConfigError, DataError, UserError
+from .option_groups import takes
 from .options import Axes, Channel, Halo, Out, Preview, PreviewAt
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
@@ -17,90 +19,98 @@ from .sampler_options import Sampling, takes_sampling
 FormatOption = Literal["auto", "tif", "ome-tif", "ome-zarr", "ome-zarr-0.4", "ome-zarr-0.5"]
 
 
-ModelPath = Annotated[
-    Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
-]
-ImagePaths = Annotated[
-    list[Path],
-    typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
-]
-Engine = Annotated[
-    Literal["auto", "onnx", "torchscript", "torch"],
-    typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
-]
-TileSide = Annotated[
-    int | None,
-    typer.Option(
-        help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
-    ),
-]
-Format = Annotated[
-    FormatOption,
-    typer.Option(
-        help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
-        "where that is too small."
-    ),
-]
-PixelType = Annotated[
-    Literal["float32", "input"],
-    typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
-]
-Chunk = Annotated[
-    int,
-    typer.Option(
-        min=0,
-        help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
-        "together; rounded to whole tiles. Default: up to 1024.",
-    ),
-]
-Pyramid = Annotated[
-    bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
-]
-NoiseKey = Annotated[
-    Literal["auto", "position", "content"],
-    typer.Option(
-        help="What the noise depends on. position: planes and frames share it, so that films "
-        "do not flicker (auto for stacks, where the engine can); content: each has its own."
-    ),
-]
-Devices = Annotated[str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")]
-Memory = Annotated[
-    str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
-]
-Scheduler = Annotated[
-    str,
-    typer.Option(
-        help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
-        "need bmz-ddpm and the same folders."
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
-]
+@dataclass(frozen=True)
+class Work:
+    """Options for large data as given on the command line; the command takes them as one."""
+
+    axes: Axes = ""
+    channel: Channel = ""
+    format: Annotated[
+        FormatOption,
+        typer.Option(
+            help="Files to write. auto: the kind of the input; TIFF as ImageJ's, or as OME-TIFF "
+            "where that is too small."
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["float32", "input"],
+        typer.Option(help="Pixel type; input: the image's own, but for std and entropy."),
+    ] = "float32"
+    chunk: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Side in pixels of the blocks that are computed and, in OME-Zarr, stored "
+            "together; rounded to whole tiles. Default: up to 1024.",
+        ),
+    ] = 0
+    pyramid: Annotated[
+        bool, typer.Option(help="Add smaller copies of large images (OME-TIFF, OME-Zarr).")
+    ] = True
+    noise: Annotated[
+        Literal["auto", "position", "content"],
+        typer.Option(
+            help="What the noise depends on. position: planes and frames share it, so that films "
+            "do not flicker (auto for stacks, where the engine can); content: each has its own."
+        ),
+    ] = "auto"
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; cuda:0,cuda:1 shares the work.")
+    ] = "cpu"
+    memory: Annotated[
+        str, typer.Option(help="Memory a process may use, e.g. 2GB: blocks are made to fit.")
+    ] = ""
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Dask scheduler, tcp://HOST:8786: its workers share the work. They "
+            "need bmz-ddpm and the same folders."
+        ),
+    ] = ""
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many blocks, memory and time.")
+    ] = False
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices, one per worker.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        found = tuple(part.strip() for part in self.device.split(",") if part.strip())
+        if not found:
+            raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
+        return found
 
 
 @takes_sampling
+@takes(Work)
 def predict(
     sampling: Sampling,
-    model: ModelPath,
-    images: ImagePaths,
+    work: Work,
+    model: Annotated[
+        Path, typer.Argument(help="Package (.zip), checkpoint (.safetensors), .pt or .onnx file.")
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images: TIFF, OME-TIFF, PNG or OME-Zarr folders, of any size."),
+    ],
     out: Out = Path("denoised"),
-    engine: Engine = "auto",
-    tile: TileSide = None,
+    engine: Annotated[
+        Literal["auto", "onnx", "torchscript", "torch"],
+        typer.Option(help="Engine for a package; torch can share the noise of a stack's planes."),
+    ] = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
+        ),
+    ] = None,
     halo: Halo = 64,
-    axes: Axes = "",
-    channel: Channel = "",
     preview: Preview = False,
     preview_at: PreviewAt = None,
-    format: Format = "auto",
-    dtype: PixelType = "float32",
-    chunk: Chunk = 0,
-    pyramid: Pyramid = True,
-    noise: NoiseKey = "auto",
-    device: Devices = "cpu",
-    memory: Memory = "",
-    scheduler: Scheduler = "",
-    dry_run: DryRun = False,
 ) -> None:
     """Denoise images; write NAME_denoised, NAME_std and NAME_entropy, and NAME_run.json.
 
@@ -121,27 +131,23 @@ def predict(
     from ..predict.plan import Request
 
     settings = sampling.settings()
-    devices = tuple(part.strip() for part in device.split(",") if part.strip())
-    if not devices:
-        raise ConfigError("--device: is empty", "e.g. cpu, cuda or cuda:0,cuda:1")
-    if engine == "auto" and noise == "position":
-        engine = "torch"  # the only one that can
-    budget = parse_memory(memory)
-    loaded = load_model(model, settings, engine, "cpu" if scheduler else devices[0])
-    if not dry_run:
+    devices = work.devices()
+    budget = parse_memory(work.memory)
+    loaded = load_model(model, settings, engine, "cpu" if work.scheduler else devices[0])
+    if not work.dry_run:
         refuse_unwritable(out / "results")
     request = Request(
-        model, settings, engine, devices, tile, halo, out, axes, channel, format, dtype, noise,
-        chunk, pyramid, budget, scheduler,
+        model, settings, engine, devices, tile, halo, out, work.axes, work.channel, work.format,
+        work.dtype, work.noise, work.chunk, work.pyramid, budget, work.scheduler,
     )  # fmt: skip
     model_hash = fingerprint(model)
 
-    def work(path: Path) -> None:
-        plan = _denoise_file(path, request, loaded, model_hash, dry_run)
-        if plan and (preview or centre):
-            _write_preview(plan, centre)
+    def one(path: Path) -> None:
+        targets = _denoise_file(path, request, loaded, model_hash, work.dry_run)
+        if targets and (preview or centre):
+            _write_preview(path, targets, centre, work.axes, work.channel)
 
-    _each(images, work)
+    _each(images, one)
 
 
 def _each(images: list[Path], work: Callable[[Path], None]) -> None:
@@ -181,38 +187,39 @@ def _centre(text: str | None) -> tuple[int, int] | None:
     return int(y), int(x)
 
 
-def _write_preview(plan, centre: tuple[int, int] | None) -> None:  # type: ignore[no-untyped-def]
+def _write_preview(
+    path: Path, targets: list[Path], centre: tuple[int, int] | None, axes: str, channel: str
+) -> None:
+    from ..data.channels import select_channels
     from ..data.images import image_name
     from ..data.lazy import open_image
     from ..display.preview import draw_preview
     from ..files import write_bytes
 
-    names = dict(zip(plan.job.outputs, plan.targets, strict=True))
-    results = {output: open_image(target, "") for output, target in names.items()}
-    path = plan.job.image
-    picture = plan.record.parent / f"{image_name(path)}_preview.png"
-    write_bytes(picture, draw_preview(plan.image, results, path.name, centre))
+    results = {image_name(target).rpartition("_")[2]: open_image(target) for target in targets}
+    picture = targets[0].parent / f"{image_name(path)}_preview.png"
+    noisy = select_channels(open_image(path, axes), channel, path)
+    write_bytes(picture, draw_preview(noisy, results, path.name, centre))
     typer.echo(picture)
 
 
-def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool):  # type: ignore[no-untyped-def]
-    """Return the plan, or None of a dry run."""
+def _denoise_file(path: Path, request, model, model_hash: str, dry_run: bool) -> list[Path]:  # type: ignore[no-untyped-def]
     from ..predict import run
 
     plan = run.make_plan(path, request, model, model_hash)
     if dry_run:
-        for line in [*run.dry_run(plan, request, model), *(f"note: {n}" for n in plan.notes)]:
+        for line in [*run.dry_run(plan, request), *(f"note: {n}" for n in plan.notes)]:
             typer.echo(line)
-        return None
+        return []
     if run.is_finished(plan):
         sys.stderr.write(f"note: {path}: is finished already; to repeat, delete {plan.record}.\n")
         targets = plan.targets
     else:
         progress = ProgressLine(f"{path.name}: tile")
-        targets = run.denoise_file(plan, request, model, progress.show, _warn)
+        targets = run.denoise_file(plan, request, progress.show, _warn)
     for target in targets:
         typer.echo(target)
-    return plan
+    return targets
 
 
 def _warn(text: str) -> None:

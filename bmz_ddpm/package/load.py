@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,7 @@ import yaml
 
 from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
-from ..diffusion.interval import CalibratedOnePass, CalibratedSampler
-from ..diffusion.one_pass import OnePass, StackedOnePass
+from ..diffusion.interval import CalibratedSampler
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..export.fastest import fastest_backend
@@ -33,17 +34,7 @@ from .rdf import WEIGHTS_FILES
 
 FORMATS = ("onnx", "torchscript", "torch")
 #: Networks in packages that this tool can run from their source.
-SAMPLERS = {
-    c.__name__: c
-    for c in (
-        DiffusionSampler,
-        StackedSampler,
-        OnePass,
-        StackedOnePass,
-        CalibratedSampler,
-        CalibratedOnePass,
-    )
-}
+SAMPLERS = {c.__name__: c for c in (DiffusionSampler, StackedSampler, CalibratedSampler)}
 
 
 @dataclass(frozen=True)
@@ -66,6 +57,8 @@ class Model:
         Network passes per sample; None where the file does not say.
     calibration : Calibration or None
         Of its intervals, where it gives any.
+    placed : callable or None
+        Returns a backend that can key the noise on places; None where there is none.
     """
 
     backend: Backend
@@ -76,6 +69,7 @@ class Model:
     num_samples: int | None = None
     num_steps: int | None = None
     calibration: Calibration | None = None
+    placed: Callable[[], PlacedBackend] | None = None
 
 
 def load_model(
@@ -105,12 +99,12 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        module = checkpoint.module(settings)
+        module = functools.partial(checkpoint.module, settings)
         backend: Backend
         if engine == "torch":
-            backend, used = PlacedBackend(module, device), "torch"
+            backend, used = PlacedBackend(module(), device), "eager"
         else:
-            backend, used = fastest_backend(module, device)
+            backend, used = fastest_backend(module(), device)
         return Model(
             backend,
             None,
@@ -120,6 +114,7 @@ def load_model(
             settings.num_samples,
             settings.num_steps,
             checkpoint.calibration(settings),
+            lambda: PlacedBackend(module(), device),
         )
     if path.suffix == ".pt":
         return Model(_three(torchscript_backend(path, device), path), None, None, "torchscript")

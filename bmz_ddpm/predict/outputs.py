@@ -134,6 +134,8 @@ def finish_output(
         window = _window(output, model)
         version = kind.rpartition("-")[2]
         write_metadata(folder, job.dims, image.attrs, target.name, version, stand_for, window)
+        for cut in folder.rglob("*.partial"):  # of a chunk that was being written at a kill
+            cut.unlink()
         _exchange(folder, target, job.stage / f"old-{output}")
     except OSError as error:
         raise DataError(

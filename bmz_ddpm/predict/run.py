@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Plan:
 
     Attributes
     ----------
+    model : Model
+        As it is run: with noise keyed on places where that was decided.
     image : DataArray
         Lazy, with the chosen channels.
     job : Job
@@ -69,6 +71,7 @@ class Plan:
         What the user should know.
     """
 
+    model: Model
     image: xr.DataArray
     job: Job
     identity: dict[str, Any]
@@ -110,6 +113,8 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     dims = output_dims(image, channels, ZARR_ORDER if "zarr" in kind else ORDER)
     shape = output_shape(sizes, dims, channels)
     noise, notes = choose_noise(image, request, model)
+    if noise == "position" and model.placed and not isinstance(model.backend, PlacedBackend):
+        model = replace(model, backend=model.placed(), engine="eager")
     name = image_name(path)
     stage = request.out / f"{name}.unfinished"
     before = read_job(stage / JOB) or {}
@@ -138,7 +143,7 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
         "format": kind,
         "pyramid": request.pyramid,
     }
-    engine = request.engine if own else model.engine
+    engine = ("torch" if noise == "position" else "auto") if own else model.engine
     job = Job(
         _absolute(request.model, request),
         request.settings,
@@ -154,7 +159,7 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     )
     targets = [target_of(request.out, path, n, kind) for n in outputs]
     record = request.out / f"{name}_run.json"
-    return Plan(image, job, identity, shape, types, kind, targets, record, notes)
+    return Plan(model, image, job, identity, shape, types, kind, targets, record, notes)
 
 
 def _absolute(path: Path, request: Request) -> Path:
@@ -170,7 +175,9 @@ def choose_noise(image: xr.DataArray, request: Request, model: Model) -> tuple[N
     ConfigError
         If it cannot be keyed on places.
     """
-    can = isinstance(model.backend, PlacedBackend)
+    if request.noise == "content":
+        return "content", []
+    can = isinstance(model.backend, PlacedBackend) or model.placed is not None
     stack = image.sizes.get("t", 1) * image.sizes.get("z", 1) > 1
     if request.noise == "position" and not can:
         raise ConfigError(
@@ -198,16 +205,15 @@ def is_finished(plan: Plan) -> bool:
     )
 
 
-def dry_run(plan: Plan, request: Request, model: Model) -> list[str]:
+def dry_run(plan: Plan, request: Request) -> list[str]:
     """Measure one tile, and say what the run needs."""
     workers = len(request.devices)
-    return estimate(plan.job, model, plan.image, plan.shape, plan.types, workers)
+    return estimate(plan.job, plan.model, plan.image, plan.shape, plan.types, workers)
 
 
 def denoise_file(
     plan: Plan,
     request: Request,
-    model: Model,
     progress: Progress = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
@@ -217,7 +223,6 @@ def denoise_file(
     ----------
     plan : Plan
     request : Request
-    model : Model
     progress : callable
     warn : callable
         Called with a sentence for each thing that the user should know.
@@ -239,15 +244,17 @@ def denoise_file(
             warn(note)
         complete = plan.job.stage / COMPLETE
         if not complete.exists():
-            for warning in scan(plan.job.image, plan.image, model.grey_levels):
+            for warning in scan(plan.job.image, plan.image, plan.model.grey_levels):
                 warn(warning)
-            if model.calibration:
-                for warning in unlike(middle(plan.image), str(plan.job.image), model.calibration):
+            if plan.model.calibration:
+                looked_at = middle(plan.image).load()
+                for warning in unlike(looked_at, str(plan.job.image), plan.model.calibration):
                     warn(warning)
-            _compute(plan, request, model, journal, progress)
+            _compute(plan, request, journal, progress)
             complete.touch()
+        more = (plan.kind, plan.image, plan.model, request.pyramid)
         for output, target in zip(plan.job.outputs, plan.targets, strict=True):
-            finish_output(plan.job, output, target, plan.kind, plan.image, model, request.pyramid)
+            finish_output(plan.job, output, target, *more)
         seconds = round(time.monotonic() - start, 1)
         write_record(
             plan.record, plan.identity, plan.targets, seconds=seconds, devices=request.devices
@@ -258,12 +265,10 @@ def denoise_file(
     return plan.targets
 
 
-def _compute(
-    plan: Plan, request: Request, model: Model, journal: Journal, progress: Progress
-) -> None:
+def _compute(plan: Plan, request: Request, journal: Journal, progress: Progress) -> None:
     job, grid = plan.job, plan.job.grid
     create_stage(job, plan.shape, plan.types, plan.kind)
-    workshop = Workshop(job, request.devices[0], model)
+    workshop = Workshop(job, request.devices[0], plan.model)
     for block in grid.blocks():
         sums = journal.finished.get(block.number)
         if sums is not None and sums != workshop.stored(block):  # the power failed, or a hand

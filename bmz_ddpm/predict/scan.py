@@ -73,10 +73,10 @@ def scan(path: Path, image: xr.DataArray, grey_levels: tuple[float, float] | Non
     return warnings
 
 
-def middle(image: xr.DataArray, side: int = 1024) -> xr.DataArray:
-    """Return the centre of the middle plane, in memory: enough to see what kind of image it is."""
-    window: dict[str, int | slice] = {d: image.sizes[d] // 2 for d in "tz" if d in image.dims}
-    for axis in "yx":
-        start = max(0, image.sizes[axis] - side) // 2
-        window[axis] = slice(start, start + side)
-    return image.isel(window).compute()
+def middle(image: xr.DataArray) -> xr.DataArray:
+    """Return the middle of the first plane, at most SIDE x SIDE pixels of all channels."""
+    where: dict[str, Any] = {str(a): 0 for a in image.dims if a in ("t", "z")}
+    for a in "yx":
+        start = max(0, (image.sizes[a] - SIDE) // 2)
+        where[a] = slice(start, start + SIDE)
+    return image.isel(where)

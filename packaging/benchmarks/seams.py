@@ -42,7 +42,8 @@ def jump(image: np.ndarray, inner: int) -> float:
     """Return the mean absolute step between neighbours on both sides of a tile's border."""
     steps = [np.abs(np.diff(image, axis=axis)) for axis in (0, 1)]
     down, across = steps[0][inner - 1 :: inner], steps[1][:, inner - 1 :: inner]
-    return float(np.concatenate([down.ravel(), across.ravel()]).mean())
+    crossed = np.concatenate([down.ravel(), across.ravel()])
+    return float(crossed.mean()) if crossed.size else 0.0
 
 
 def main() -> None:
