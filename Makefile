@@ -34,7 +34,7 @@ zoo-check: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,prepare,scale,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,train,evaluate,prepare,bench,scale,test]'
 	touch $@
 
 # a real artifact manager on this machine, to which tests/test_upload.py uploads

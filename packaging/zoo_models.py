@@ -3,9 +3,9 @@
 Usage: python packaging/zoo_models.py [--check] [NAME …]
 
 For every zoo_models/NAME/checkpoint.safetensors and packaging/recipes/NAME/about.toml this exports
-both packages (zoo_models/NAME/NAME.zip and NAME-ilastik.zip, not in git) and unpacks them, without
-the weights, into zoo_models/NAME/core and zoo_models/NAME/ilastik (in git; rdf.yaml there holds
-the SHA-256 of the weights). With --check nothing is written: what would be is compared with what
+three packages (zoo_models/NAME/NAME.zip, NAME-ilastik.zip and the one-pass student's
+NAME-instant.zip, not in git) and unpacks them, without the weights, into zoo_models/NAME/core,
+ilastik and instant (in git; rdf.yaml there holds the SHA-256 of the weights). With --check nothing is written: what would be is compared with what
 is there, and the exit code is 1 if a file differs.
 
 Weights, sources and settings must be equal byte for byte. Images and measured figures are
@@ -35,16 +35,19 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]
 
 
 def export(name: str, folder: Path) -> dict[str, Path]:
-    """Export both packages of a model as a user would; return profile to .zip."""
+    """Export all packages of a model as a user would; return folder to .zip."""
     program = str(Path(sys.executable).parent / "bmz-ddpm")
     out = folder / f"{name}.zip"
     checkpoint, about = MODELS / name / "checkpoint.safetensors", RECIPES / name / "about.toml"
-    command = [program, "export", str(checkpoint), "--about", str(about), "--out", str(out)]
-    # its stdout names files in a temporary folder
-    subprocess.run(
-        [*command, "--for", "fiji", "--for", "ilastik"], check=True, stdout=subprocess.DEVNULL
-    )
-    return {"core": out, "ilastik": folder / f"{name}-ilastik.zip"}
+    instant = folder / f"{name}-instant.zip"
+    command = [program, "export", str(checkpoint), "--about", str(about)]
+    for options in (
+        ["--out", str(out), "--for", "fiji", "--for", "ilastik"],
+        ["--out", str(instant), "--profile", "instant"],
+    ):
+        # its stdout names files in a temporary folder
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+    return {"core": out, "ilastik": folder / f"{name}-ilastik.zip", "instant": instant}
 
 
 def contents(package: Path) -> dict[str, bytes]:

@@ -16,7 +16,8 @@ import yaml
 
 from ..config import Calibration
 from ..diffusion.assemble import SamplerSettings
-from ..diffusion.interval import CalibratedSampler
+from ..diffusion.interval import CalibratedOnePass, CalibratedSampler
+from ..diffusion.one_pass import OnePass, StackedOnePass
 from ..diffusion.sampler import DiffusionSampler, StackedSampler
 from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..export.fastest import fastest_backend
@@ -34,7 +35,17 @@ from .rdf import WEIGHTS_FILES
 
 FORMATS = ("onnx", "torchscript", "torch")
 #: Networks in packages that this tool can run from their source.
-SAMPLERS = {c.__name__: c for c in (DiffusionSampler, StackedSampler, CalibratedSampler)}
+SAMPLERS = {
+    c.__name__: c
+    for c in (
+        DiffusionSampler,
+        StackedSampler,
+        CalibratedSampler,
+        OnePass,
+        StackedOnePass,
+        CalibratedOnePass,
+    )
+}
 
 
 @dataclass(frozen=True)
