@@ -34,7 +34,6 @@ RANK |= {
     "calibrate": 5,
     "compare": 5,
     "package": 6,
-    "check": 7,
     "bench": 7,
     "predict": 7,
 }

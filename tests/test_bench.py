@@ -228,6 +228,16 @@ def test_bfloat16_only_within_tolerance(checkpoint: Path, gain: float, half: boo
     assert len(set(recorded)) == 1  # one size of tile, one recording per network
 
 
+def test_memory_is_that_of_the_process_alone(checkpoint: Path, tmp_path: Path) -> None:
+    """256 MiB held here do not count there."""
+    held = torch.ones(2**26)
+    subject = open_subject(checkpoint, SamplerSettings(1, 1, 0.0), tmp_path)
+    small, large = (peak_memory(subject.files["onnx"], side, 1, 1) for side in (32, 512))
+    assert held.numel() == 2**26
+    assert small[0] == pytest.approx(large[0], rel=0.05)
+    assert large[1] - large[0] > 4 * max(small[1] - small[0], 1)
+
+
 @pytest.mark.slow
 def test_memory_hardly_grows_with_samples(checkpoint: Path, tmp_path: Path) -> None:
     """4 and 64 samples of one step on a tile of 256 pixels: within 10 %."""

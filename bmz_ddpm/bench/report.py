@@ -60,10 +60,13 @@ def text(result: dict[str, Any]) -> str:
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     machine, sampler = result["machine"], result["sampler"]
-    yield f"{result['model']}: {sampler['steps']} steps x {sampler['samples']} samples, tiles of "
-    yield f"{result['tile']} pixels, halo {result['halo']}; {machine['device']}, "
-    yield f"{machine['cores']} cores, {machine['threads']} threads, load {machine['busy']}; "
-    yield f"medians of {result['rounds']} rounds in turns, quartiles in brackets"
+    yield f"{result['model']}: {sampler['steps']} steps x {sampler['samples']} samples"
+    yield f"Tiles of {result['tile']} pixels, halo {result['halo']}"
+    yield (
+        f"{machine['device']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"load {machine['busy']}"
+    )
+    yield f"Medians of {result['rounds']} rounds in turns, quartiles in brackets"
     yield from _table("One pass through the network", result["pass"], 1e3, "ms")
     yield from _table("Noise of one step", result["noise"], 1e3, "ms")
     yield from _table("Noise as a share of a pass", result["noise_share"], 100, "%")
@@ -97,9 +100,12 @@ def _floor(floor: dict[str, Any] | None) -> Iterator[str]:
     if floor is None:
         return
     yield ""
-    yield f"Floor of one pass: {floor['gflop_per_pass']:.2f} GFLOP, "
-    yield f"{floor['megabytes_per_pass']:.0f} MB; this device: {floor['measured_gflops']:.0f} "
-    yield f"GFLOP/s, {floor['measured_gigabytes_per_second']:.0f} GB/s: {floor['seconds']:.4f} s"
+    yield (
+        f"Floor of one pass: {floor['gflop_per_pass']:.2f} GFLOP and "
+        f"{floor['megabytes_per_pass']:.0f} MB take at least {floor['seconds']:.4f} s here, with "
+        f"{floor['measured_gflops']:.0f} GFLOP/s and "
+        f"{floor['measured_gigabytes_per_second']:.0f} GB/s"
+    )
     for name, share in floor["share"].items():
         yield f"  {NAMES[name]:36} {100 * share:9.1f} % of it reached"
 

@@ -17,6 +17,7 @@ from ..diffusion.one_pass import OnePass
 from ..diffusion.sampler import DiffusionSampler
 from ..runtime.accelerate import accelerated
 from ..runtime.backends import INTERVAL, OUTPUTS, Backend, onnx_backend, torch_backend
+from ..runtime.position import PlacedBackend
 from .onnx import save_onnx
 from .torchscript import Module, to_torchscript
 
@@ -40,7 +41,7 @@ def fastest_backend(module: nn.Module, device: str) -> tuple[Backend, str]:
     """
     inner: Any = module.sampler if isinstance(module, Calibrated) else module
     if isinstance(inner, OnePass) or inner.coefficients.shape[0] * inner.draws.numel() < WORTH:
-        return torch_backend(module, device), "eager"
+        return PlacedBackend(module, device), "eager"
     if usable_device(device).type == "cuda" and isinstance(module, DiffusionSampler):
         return _on_gpu(module, device), "eager"
     if device == "cpu" and find_spec("onnxruntime") is not None:
@@ -50,7 +51,7 @@ def fastest_backend(module: nn.Module, device: str) -> tuple[Backend, str]:
             scripted = to_torchscript(cast(Module, module))
             save_onnx(scripted, inner.in_channels, path, names)
             return onnx_backend(path), "onnx"  # the session keeps no hold of its file
-    return torch_backend(module, device), "eager"
+    return PlacedBackend(module, device), "eager"
 
 
 def _on_gpu(module: DiffusionSampler, device: str) -> Backend:

@@ -203,7 +203,9 @@ def _from_source(folder: Path, rdf: dict[str, Any], device: str) -> Backend:
             f"{path.name}: does not hold the package's weights ({reason})",
             "is the package complete? export it again",
         ) from error
-    return PlacedBackend(module.sampler if isinstance(module, StackedSampler) else module, device)
+    return PlacedBackend(
+        module.sampler if isinstance(module, StackedSampler | StackedOnePass) else module, device
+    )
 
 
 def _three(backend: Backend, path: Path) -> Backend:

@@ -123,6 +123,10 @@ def finish_output(
             write_imagej(target, group["0"], job.dims, image.attrs, shown)
             return
         levels = add_levels(group, job.dims, job.grid.side) if pyramid else 1
+        for left in folder.rglob(
+            "*.partial"
+        ):  # of a chunk that zarr was writing when it was killed
+            left.unlink()
         if kind == "ome-tif":
             arrays = [group[str(i)] for i in range(levels)]
             write_ome_tiff(target, arrays, job.dims, image.attrs, target.name, stand_for)

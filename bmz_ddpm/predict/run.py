@@ -191,7 +191,8 @@ def choose_noise(image: xr.DataArray, request: Request, model: Model) -> tuple[N
             "plane; with --engine torch they share it"
         )
         return "content", [note]
-    return ("position" if request.noise == "position" or (stack and can) else "content"), []
+    shared = request.noise == "position" or (request.noise == "auto" and stack)
+    return "position" if shared else "content", []
 
 
 def is_finished(plan: Plan) -> bool:
