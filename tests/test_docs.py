@@ -41,7 +41,7 @@ def test_readme_commands(workplace: Path) -> None:
         assert done.returncode == 0, block + done.stdout[-2000:] + done.stderr[-2000:]
     results = {p.name for p in (workplace / "result").iterdir()}
     assert results == {"denoised.tif", "std.tif", "entropy.tif"}
-    assert len(list((workplace / "denoised").iterdir())) == 3
+    assert len(list((workplace / "denoised").iterdir())) == 4
 
 
 def test_every_command_is_in_the_readme() -> None:
