@@ -5,8 +5,8 @@ Usage: python packaging/zoo_models.py [--check] [NAME …]
 For every zoo_models/NAME/checkpoint.safetensors and packaging/recipes/NAME/about.toml this exports
 three packages (zoo_models/NAME/NAME.zip, NAME-ilastik.zip and the one-pass student's
 NAME-instant.zip, not in git) and unpacks them, without the weights, into zoo_models/NAME/core,
-ilastik and instant (in git; rdf.yaml there holds the SHA-256 of the weights). With --check nothing is written: what would be is compared with what
-is there, and the exit code is 1 if a file differs.
+ilastik and instant (in git; rdf.yaml there holds the SHA-256 of the weights). With --check nothing
+is written: what would be is compared with what is there, and the exit code is 1 if a file differs.
 
 Weights, sources and settings must be equal byte for byte. Images and measured figures are
 computed anew and may differ by rounding where the processor is another one: tensors by what

@@ -1,7 +1,8 @@
 """The network and sampler of a bmz-ddpm model, in one file that needs torch alone.
 
-Written by bmz-ddpm from its own modules layers, unet, rng, uncertainty, sampler.
-The class to build is DiffusionSampler (three outputs) or StackedSampler (one), as rdf.yaml says.
+Written by bmz-ddpm from its own modules layers, unet, rng, uncertainty, sampler, one_pass, interval.
+The class to build is named in rdf.yaml: DiffusionSampler or OnePass (three outputs),
+CalibratedSampler or CalibratedOnePass (five), StackedSampler or StackedOnePass (one).
 SPDX-License-Identifier: MIT
 """
 
@@ -19,21 +20,23 @@ def unit_rms(x: Tensor, dim: int, eps: float = 1e-4) -> Tensor:
 
 def mp_silu(x: Tensor) -> Tensor:
     """SiLU divided by the standard deviation it gives a unit normal (eq. 81)."""
-    return torch.nn.functional.silu(x) / 0.596
+    return torch.nn.functional.silu(x) * SILU_GAIN
 
 
-def mp_sum(a: Tensor, b: Tensor, t: float = 0.3) -> Tensor:
-    """Blend two branches, `t` being the share of `b` (eq. 88)."""
+#: What `mp_silu` multiplies with; a convolution that follows a plain SiLU takes it as its gain.
+SILU_GAIN = 1.0 / 0.596
+
+
+def mp_sum_gains(t: float = 0.3) -> tuple[float, float]:
+    """Return the factors that blend two branches, `t` being the share of the second (eq. 88)."""
     scale = 1.0 / math.sqrt((1.0 - t) ** 2 + t**2)
-    return a * ((1.0 - t) * scale) + b * (t * scale)
+    return (1.0 - t) * scale, t * scale
 
 
-def mp_cat(a: Tensor, b: Tensor, channels_a: int, channels_b: int) -> Tensor:
-    """Concatenate along channels, both sides with equal influence (eq. 103, t = 1/2)."""
-    scale = math.sqrt((channels_a + channels_b) / 0.5)
-    return torch.cat(
-        [a * (0.5 * scale / math.sqrt(channels_a)), b * (0.5 * scale / math.sqrt(channels_b))], 1
-    )
+def mp_cat_gains(channels_a: int, channels_b: int) -> tuple[float, float]:
+    """Return the factors with which two sides of a concatenation weigh alike (eq. 103, t = 1/2)."""
+    scale = 0.5 * math.sqrt((channels_a + channels_b) / 0.5)
+    return scale / math.sqrt(channels_a), scale / math.sqrt(channels_b)
 
 
 def down2(x: Tensor) -> Tensor:
@@ -80,18 +83,23 @@ class MPConv(nn.Module):
         Channels.
     kernel : int
         Odd width of the square kernel; 0 for a linear layer.
+    gain : float
+        What the result is multiplied with. Constant factors of the layers around it go here:
+        a factor of the weights costs nothing, a factor of an image does.
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, gain: float = 1.0) -> None:
         super().__init__()
         self.kernel = kernel
+        self.gain = gain
         window = (kernel, kernel) if kernel else ()
         self.weight = nn.Parameter(torch.randn(c_out, c_in, *window))
 
     def folded_weight(self) -> Tensor:
         """Return the weight that a plain convolution needs to do the same."""
         rows = self.weight.flatten(1)
-        return (unit_rms(rows, 1) / math.sqrt(rows.shape[1])).reshape(self.weight.shape)
+        scale = self.gain / math.sqrt(rows.shape[1])
+        return (unit_rms(rows, 1) * scale).reshape(self.weight.shape)
 
     @torch.no_grad()
     def renormalise_(self) -> None:
@@ -106,11 +114,11 @@ class MPConv(nn.Module):
         return torch.nn.functional.conv2d(x, weight, padding=self.kernel // 2)
 
 
-def conv(c_in: int, c_out: int, kernel: int, folded: bool) -> nn.Module:
-    """Return the trainable convolution, or the plain one that its weight folds into."""
+def conv(c_in: int, c_out: int, kernel: int, folded: bool, gain: float = 1.0) -> nn.Module:
+    """Return the trainable convolution, or the plain one that its weight and gain fold into."""
     if folded:
         return nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-    return MPConv(c_in, c_out, kernel)
+    return MPConv(c_in, c_out, kernel, gain)
 
 
 CHANNELS_PER_HEAD = 32
@@ -127,16 +135,19 @@ class Attention(nn.Module):
         self.heads = max(1, channels // CHANNELS_PER_HEAD)
         self.width = channels // self.heads
         self.qkv = conv(channels, channels * 3, 1, folded)
-        self.proj = conv(channels, channels, 1, folded)
+        self.keep, add = mp_sum_gains()
+        self.proj = conv(channels, channels, 1, folded, add)
 
     def forward(self, x: Tensor) -> Tensor:
         b, y, w = x.shape[0], x.shape[2], x.shape[3]
         qkv = self.qkv(x).reshape(b * self.heads, self.width, 3, y * w)  # (B·H, C/H, 3, Y·X)
         qkv = unit_rms(qkv, 1)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        weights = torch.softmax(torch.bmm(q.transpose(1, 2), k) / self.width**0.5, dim=2)
+        q = q.transpose(1, 2) * self.width**-0.5
+        weights = torch.softmax(torch.bmm(q, k), dim=2)
         out = torch.bmm(v, weights.transpose(1, 2))  # (B·H, C/H, Y·X)
-        return mp_sum(x, self.proj(out.reshape(b, self.heads * self.width, y, w)))
+        out = self.proj(out.reshape(b, self.heads * self.width, y, w))
+        return torch.add(out, x, alpha=self.keep)
 
 
 class Block(nn.Module):
@@ -152,6 +163,9 @@ class Block(nn.Module):
         -1 halves y and x, 0 keeps them, 1 doubles them.
     start : int
         First of this block's `c_out` columns in the modulation.
+    in_gain, out_gain : float
+        Factors that the input carries (encoder only) and that the output shall carry. Both,
+        and those of activations and blends, are part of the convolutions' weights.
     """
 
     def __init__(
@@ -164,16 +178,24 @@ class Block(nn.Module):
         dropout: float,
         start: int,
         folded: bool,
+        in_gain: float = 1.0,
+        out_gain: float = 1.0,
     ) -> None:
         super().__init__()
+        keep, add = (gain * out_gain for gain in mp_sum_gains())
+        blends = c_in != c_out and not encoder  # the skip convolution can carry its factor
+        self.keep = 1.0 if blends else keep
+        self.limit = 256.0 * out_gain
+        self.eps = 1e-4 * in_gain
         self.c_out = c_out
         self.encoder = encoder
         self.resample = resample
         self.start = start
         self.dropout = nn.Dropout(dropout)
-        self.skip = conv(c_in, c_out, 1, folded) if c_in != c_out else nn.Identity()
-        self.conv0 = conv(c_out if encoder else c_in, c_out, 3, folded)
-        self.conv1 = conv(c_out, c_out, 3, folded)
+        gain = keep if blends else 1.0
+        self.skip = conv(c_in, c_out, 1, folded, gain) if c_in != c_out else nn.Identity()
+        self.conv0 = conv(c_out if encoder else c_in, c_out, 3, folded, SILU_GAIN)
+        self.conv1 = conv(c_out, c_out, 3, folded, SILU_GAIN * add)
         self.attention = Attention(c_out, folded) if attention else nn.Identity()
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
@@ -182,14 +204,41 @@ class Block(nn.Module):
         elif self.resample > 0:
             x = up2(x)
         if self.encoder:
-            x = unit_rms(self.skip(x), 1)
-        y = self.conv0(mp_silu(x))
+            x = unit_rms(self.skip(x), 1, self.eps)
+        y = self.conv0(torch.nn.functional.silu(x))
         gain = modulation[:, self.start : self.start + self.c_out]
-        y = mp_silu(y * gain[:, :, None, None])  # (B, C, Y, X)
+        y = torch.nn.functional.silu(y * gain[:, :, None, None])  # (B, C, Y, X)
         y = self.conv1(self.dropout(y))
         if not self.encoder:
             x = self.skip(x)
-        return self.attention(mp_sum(x, y)).clamp(-256.0, 256.0)
+        x = self.attention(torch.add(y, x, alpha=self.keep))
+        return x.clamp(-self.limit, self.limit)
+
+
+def encoder_plan(widths: list[int], num_blocks: int) -> list[tuple[int, int, int]]:
+    """Return (c_in, c_out, resample) of each block of the encoder."""
+    plan = []
+    for level, width in enumerate(widths):
+        below = widths[max(level - 1, 0)]
+        if level > 0:
+            plan.append((below, below, -1))
+        plan.append((below, width, 0))
+        plan += [(width, width, 0)] * (num_blocks - 1)
+    return plan
+
+
+def decoder_plan(widths: list[int], num_blocks: int) -> list[tuple[int, int, int, int]]:
+    """Return (channels from below, from a skip connection, c_out, resample) of each block."""
+    skips = [widths[0], *(c_out for _, c_out, _ in encoder_plan(widths, num_blocks))]
+    c = widths[-1]
+    plan = [(c, 0, c, 0), (c, 0, c, 0)]  # the bottom
+    for level in reversed(range(len(widths))):
+        if level < len(widths) - 1:
+            plan.append((c, 0, c, 1))
+        for _ in range(num_blocks + 1):
+            plan.append((c, skips.pop(), widths[level], 0))
+            c = widths[level]
+    return plan
 
 
 class UNet(nn.Module):
@@ -212,6 +261,8 @@ class UNet(nn.Module):
         Pixels per side folded into channels before the first convolution: 1 for none. The
         finest level dominates the cost, so 2 makes a network nearly four times cheaper.
     dropout : float
+    statistics : int
+        Images that come out per channel: 1, or 2 of a one-pass student (mean and spread).
     folded : bool
         Plain convolutions for inference instead of trainable magnitude-preserving ones.
     """
@@ -226,6 +277,7 @@ class UNet(nn.Module):
         attention: bool,
         stem: int = 1,
         dropout: float = 0.0,
+        statistics: int = 1,
         folded: bool = False,
     ) -> None:
         super().__init__()
@@ -233,43 +285,45 @@ class UNet(nn.Module):
         self.multiple = stem * 2 ** (len(multipliers) - 1)
         widths = [channels * m for m in multipliers]
         area = stem * stem
-        self.conv_in = conv((in_channels + out_channels) * area + 1, widths[0], 3, folded)
+        down = encoder_plan(widths, num_blocks)
+        up = decoder_plan(widths, num_blocks)
+        joins = [mp_cat_gains(below, skip) if skip else (1.0, 0.0) for below, skip, _, _ in up]
+        # What is concatenated is made with its factor, except at the bottom, where the encoder's
+        # last result also goes straight into the decoder.
+        skips = [gain for _, gain in reversed(joins) if gain]
+        self.joins = [1.0 if gain else 0.0 for _, gain in joins]
+        self.joins[self.joins.index(1.0)] = skips[-1]
+        skips[-1] = 1.0
+
+        first = (in_channels + out_channels) * area + 1
+        self.conv_in = conv(first, widths[0], 3, folded, skips[0])
         start = 0
-
-        def block(c_in: int, c_out: int, encoder: bool, resample: int, attend: bool) -> Block:
-            nonlocal start
-            made = Block(c_in, c_out, encoder, resample, attend, dropout, start, folded)
-            start += c_out
-            return made
-
-        c = widths[0]
-        skips = [c]
         encoder: list[Block] = []
-        for level, width in enumerate(widths):
-            if level > 0:
-                encoder.append(block(c, c, True, -1, False))
-                skips.append(c)
-            for _ in range(num_blocks):
-                encoder.append(block(c, width, True, 0, False))
-                c = width
-                skips.append(c)
-        self.encoder = nn.ModuleList(encoder)
-
-        # the two blocks at the bottom have no skip connection: (channels, 0)
-        decoder = [block(c, c, False, 0, attention), block(c, c, False, 0, False)]
-        joins = [(c, 0), (c, 0)]  # channels from below and from the skip connection
-        for level, width in reversed(list(enumerate(widths))):
-            if level < len(widths) - 1:
-                decoder.append(block(c, c, False, 1, False))
-                joins.append((c, 0))
-            for _ in range(num_blocks + 1):
-                joins.append((c, skips.pop()))
-                decoder.append(block(sum(joins[-1]), width, False, 0, False))
-                c = width
-        self.decoder = nn.ModuleList(decoder)
-        self.joins = joins
+        for (c_in, c_out, resample), *gains in zip(down, skips[:-1], skips[1:]):
+            encoder.append(
+                Block(c_in, c_out, True, resample, False, dropout, start, folded, *gains)
+            )
+            start += c_out
+        decoder: list[Block] = []
+        for (below, skip, c_out, resample), (out_gain, _) in zip(up, [*joins[1:], (1.0, 0.0)]):
+            attends = attention and not decoder
+            decoder.append(
+                Block(
+                    below + skip,
+                    c_out,
+                    False,
+                    resample,
+                    attends,
+                    dropout,
+                    start,
+                    folded,
+                    out_gain=out_gain,
+                )
+            )
+            start += c_out
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.block_widths = [b.c_out for b in encoder + decoder]
-        self.conv_out = conv(c, out_channels * area, 3, folded)
+        self.conv_out = conv(widths[0], statistics * out_channels * area, 3, folded)
 
     def forward(self, x_t: Tensor, cond: Tensor, modulation: Tensor) -> Tensor:
         """Predict from one noise level.
@@ -285,7 +339,7 @@ class UNet(nn.Module):
 
         Returns
         -------
-        (B, C_out, Y, X) float32
+        (B, statistics·C_out, Y, X) float32
         """
         x = space_to_channels(torch.cat([cond, x_t], 1), self.stem)
         x = torch.cat([x, x[:, :1] * 0.0 + 1.0], 1)  # the constant that stands in for biases
@@ -294,14 +348,15 @@ class UNet(nn.Module):
         for down in self.encoder:
             x = down(x, modulation)
             skips.append(x)
-        for (below, skipped), up in zip(self.joins, self.decoder):
-            if skipped > 0:
-                x = mp_cat(x, skips.pop(), below, skipped)
+        for gain, up in zip(self.joins, self.decoder):
+            if gain > 0.0:
+                skip = skips.pop()
+                x = torch.cat([x, skip if gain == 1.0 else skip * gain], 1)
             x = up(x, modulation)
         return channels_to_space(self.conv_out(x), self.stem)
 
 
-# TorchScript reads no module constants, so 4294967296 (2³²), 13, 32 and 65536 recur as literals.
+# TorchScript reads no module constants: 2³¹, 2³², 2⁶³ − 2³¹, 13, 32 and 65536 recur as literals.
 RADIUS = 13  # of the hashed window: 1 + 3 + 9
 PERIOD = 32  # of the noise in constant regions
 TABLE_SIZE = 65536
@@ -323,15 +378,21 @@ def odd_words(seed: int, count: int) -> list[int]:
     return [splitmix64(splitmix64(seed) + i) | 1 for i in range(count)]
 
 
-def high_word(x: Tensor) -> Tensor:
-    """Return the upper 32 bits of int64 `x` as an integer in [0, 2³²)."""
-    return torch.remainder((x - torch.remainder(x, 4294967296)) // 4294967296, 4294967296)
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split int64 `x` into its two 32-bit words, each less 2³¹: in [−2³¹, 2³¹), as int64.
+
+    Two casts wrap the lower word, and what is left is divided exactly: no remainder, which
+    costs ten times as much as a sum. Adding 2⁶³ − 2³¹ keeps the upper word free of its sign.
+    """
+    low = (x - 2147483648).to(torch.int32).to(torch.int64)
+    high = torch.div(x + 9223372034707292160 - low, 4294967296, rounding_mode="trunc")
+    return low, high
 
 
 def swap_halves(x: Tensor) -> Tensor:
     """Rotate int64 `x` by 32 bits, without a shift."""
-    low = torch.remainder(x, 4294967296)
-    return low * 4294967296 + torch.remainder((x - low) // 4294967296, 4294967296)
+    low, high = halves(x)
+    return low * 4294967296 + (high - 9223372034707292160)
 
 
 def squares32(counter: Tensor, key: Tensor) -> Tensor:
@@ -347,7 +408,7 @@ def squares32(counter: Tensor, key: Tensor) -> Tensor:
     x = swap_halves(x * x + y)
     x = swap_halves(x * x + z)
     x = swap_halves(x * x + y)
-    return high_word(x * x + z)
+    return halves(x * x + z)[1] + 2147483648
 
 
 def normal_table() -> Tensor:
@@ -479,9 +540,12 @@ class ContentNoise(nn.Module):
         channel = torch.arange(channels, device=places.device)[:, None, None]
         offset = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
         word = squares32(places + channel * self.strides[2] + offset, self.key)
-        low = torch.remainder(word, 65536)
-        high = (word - low) // 65536
-        return self.table[low] + self.table[high]
+        small = (word - 2147483648).to(torch.int32)  # half as wide, and faster to divide
+        low = torch.remainder(small, 65536)
+        high = torch.div(small - low, 65536, rounding_mode="trunc") + 32768
+        drawn = self.table.index_select(0, low.flatten())
+        drawn = drawn + self.table.index_select(0, high.flatten())
+        return drawn.reshape(word.shape)
 
 
 def merge_moments(
@@ -521,7 +585,7 @@ def entropy_of_levels(levels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    levels : (N, B, C, Y, X) float32
+    levels : (N, B, C, Y, X) uint8
         Samples rounded to integers 0..255.
 
     Returns
@@ -533,12 +597,17 @@ def entropy_of_levels(levels: Tensor) -> Tensor:
     ----------
     The paper, eq. 16. Written as the mean over samples of ln(N / count), where count is how
     many samples share the value: no histogram (forbidden in deterministic mode on a GPU), and
-    no term is ever negative.
+    no term is ever negative. Pair by pair, so that memory grows by one byte per sample and
+    pixel, not by twelve.
     """
-    count = torch.zeros_like(levels)
+    entropy = torch.zeros_like(levels[0], dtype=torch.float32)
     for i in range(levels.shape[0]):
-        count = count + (levels == levels[i].unsqueeze(0)).to(levels.dtype)
-    return torch.log(levels.shape[0] / count).mean(0)
+        level = levels[i].to(torch.float32)  # ONNX Runtime compares no uint8
+        count = torch.zeros_like(level)
+        for j in range(levels.shape[0]):
+            count = count + (levels[j].to(torch.float32) == level).to(torch.float32)
+        entropy = entropy + torch.log(float(levels.shape[0]) / count)
+    return entropy / float(levels.shape[0])
 
 
 def mirrored_by(x: Tensor, flags: Tensor) -> Tensor:
@@ -596,11 +665,12 @@ class DiffusionSampler(nn.Module):
         super().__init__()
         self.unet = UNet(in_channels, out_channels, folded=True, **network)
         self.multiple = int(self.unet.multiple)
+        self.in_channels = in_channels
         self.out_channels = out_channels
         self.noise = ContentNoise(in_channels)
         widths = sum(self.unet.block_widths)
         passes = num_samples // samples_per_pass
-        self.register_buffer("coefficients", torch.zeros(num_steps, 5))
+        self.register_buffer("coefficients", torch.zeros(num_steps, 6))
         self.register_buffer("modulation", torch.zeros(num_steps, widths))
         self.register_buffer("draws", torch.arange(num_samples).reshape(passes, samples_per_pass))
         # input offset and scale, output offset and scale, lowest and highest output, in counts
@@ -637,13 +707,15 @@ class DiffusionSampler(nn.Module):
         x_t = x_t.reshape(n * b, c, y, x)  # (N·B, C, Y, X)
         repeated = cond.unsqueeze(0).expand(n, b, cond.shape[1], y, x)
         low, high = self.limits()
+        before = torch.zeros_like(x_t)  # x0_hat of the step before
         repeated = mirrored_by(repeated, flags)
         repeated = repeated.reshape(n * b, cond.shape[1], y, x)
         for step in range(self.coefficients.shape[0]):
             row = self.coefficients[step]
             net = self.unet(x_t, repeated, self.modulation[step].unsqueeze(0))
             x0_hat = torch.minimum(torch.maximum(row[0] * x_t + row[1] * net, low), high)
-            x_t = row[2] * x0_hat + row[3] * x_t
+            x_t = row[2] * x0_hat + row[3] * x_t + row[5] * before
+            before = x0_hat
             if bool(row[4] > 0):
                 fresh = self.noise(places, draws, step + 1, self.out_channels)
                 x_t = x_t + row[4] * mirrored_by(fresh, flags).reshape(n * b, c, y, x)
@@ -677,11 +749,12 @@ class DiffusionSampler(nn.Module):
         mean = (places * 0).to(cond.dtype).expand(-1, self.out_channels, -1, -1)
         square = mean
         count = 0
-        levels = mean.unsqueeze(0)[:0]
+        levels = mean.unsqueeze(0)[:0].to(torch.uint8)  # a byte each: memory hardly grows with N
         for i in range(self.draws.shape[0]):
             samples = self.sample(cond, places, self.draws[i])
             mean, square, count = merge_moments(mean, square, count, samples)
-            levels = torch.cat([levels, torch.round((samples - low) * (255.0 / (high - low)))])
+            level = torch.round((samples - low) * (255.0 / (high - low))).clamp(0.0, 255.0)
+            levels = torch.cat([levels, level.to(torch.uint8)])
         denoised = mean * self.intensity[3] + self.intensity[2]
         std = torch.sqrt(square / float(count)) * self.intensity[3]
         entropy = entropy_of_levels(levels)
@@ -690,6 +763,30 @@ class DiffusionSampler(nn.Module):
             std[:, :, :rows, :columns],
             entropy[:, :, :rows, :columns],
         )
+
+
+def stack_outputs(
+    outputs: tuple[Tensor, Tensor, Tensor], low: Tensor, high: Tensor, most: float
+) -> Tensor:
+    """Put mean, std and entropy into one tensor whose values lie between 0 and 1.
+
+    Parameters
+    ----------
+    outputs : three of (B, C, Y, X) float32
+        In counts, counts and nats.
+    low, high : scalars
+        Output range, in counts.
+    most : float
+        Largest possible entropy, in nats.
+
+    Returns
+    -------
+    (B, 3·C, Y, X) float32
+    """
+    denoised, std, entropy = outputs
+    mean = (denoised - low) / (high - low)
+    stacked = torch.cat([mean, std / (high - low), entropy / max(most, 1e-6)], 1)  # (B, 3C, Y, X)
+    return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
 
 
 class StackedSampler(nn.Module):
@@ -729,9 +826,227 @@ class StackedSampler(nn.Module):
             All means, then all standard deviations, both as shares of the output range (eq. 15),
             then all entropies as shares of ln N, the largest possible: everything from 0 to 1.
         """
+        intensity = self.sampler.intensity
+        most = math.log(float(self.sampler.draws.numel()))
+        return stack_outputs(self.sampler(image), intensity[4], intensity[5], most)
+
+
+class OnePass(nn.Module):
+    """Estimate what many samples would say together.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the microscope image and of the clean image.
+    network : dict
+        Keyword arguments of `UNet`, with ``statistics=2``.
+    num_samples : int
+        Samples whose mean, std and entropy are estimated.
+
+    Notes
+    -----
+    A new module holds zeros. Its constants come from `assemble_one_pass` or, in a package, from
+    ``load_state_dict``.
+    """
+
+    net_weight: Tensor
+    modulation: Tensor
+    intensity: Tensor
+    entropies: Tensor
+    samples: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, network: dict[str, Any], num_samples: int
+    ) -> None:
+        super().__init__()
+        self.unet = UNet(in_channels, out_channels, folded=True, **network)
+        self.multiple = int(self.unet.multiple)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        widths = sum(self.unet.block_widths)
+        self.register_buffer("net_weight", torch.zeros(1))  # of x0_hat = weight·F at x_t = 0
+        self.register_buffer("modulation", torch.zeros(1, widths))
+        # as in DiffusionSampler: input and output offset and scale, lowest and highest output
+        self.register_buffer("intensity", torch.zeros(6))
+        # entropy in nats by log2(std in 1/255 of the range) from -4 to 8 in steps of 1/8
+        self.register_buffer("entropies", torch.zeros(97))
+        self.register_buffer("samples", torch.arange(num_samples))
+        self.eval()
+        self.requires_grad_(False)
+
+    def entropy(self, std: Tensor) -> Tensor:
+        """Return the expected entropy of samples with this std, given in 1/255 of the range."""
+        place = ((torch.log(std.clamp(min=1e-6)) / math.log(2.0) + 4.0) * 8.0).clamp(0.0, 96.0)
+        below = torch.floor(place).clamp(max=95.0)
+        index = below.to(torch.int64)
+        share = place - below
+        return self.entropies[index] * (1.0 - share) + self.entropies[index + 1] * share
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Denoise.
+
+        Parameters
+        ----------
+        image : (B, C_in, Y, X) float32
+            In camera counts; any y and x.
+
+        Returns
+        -------
+        denoised, std, entropy : (B, C_out, Y, X) float32
+            Estimates of what `DiffusionSampler` returns, in its units.
+        """
+        rows, columns = image.shape[2], image.shape[3]
+        below = (self.multiple - rows % self.multiple) % self.multiple
+        right = (self.multiple - columns % self.multiple) % self.multiple
+        padded = mirror_pad(image, 0, below, 0, right)
+        cond = (padded - self.intensity[0]) / self.intensity[1]
+        x_t = (cond[:, :1] * 0.0).expand(-1, self.out_channels, -1, -1)
+        net = self.unet(x_t, cond, self.modulation)[:, :, :rows, :columns]
+        ends = (self.intensity[4:] - self.intensity[2]) / self.intensity[3]
+        x0_hat = net[:, : self.out_channels] * self.net_weight
+        mean = torch.minimum(torch.maximum(x0_hat, ends[0]), ends[1])
+        std = torch.exp(net[:, self.out_channels :].clamp(-12.0, 4.0))
+        denoised = mean * self.intensity[3] + self.intensity[2]
+        entropy = self.entropy(std * (255.0 / (ends[1] - ends[0])))
+        return denoised, std * self.intensity[3], entropy
+
+
+class StackedOnePass(nn.Module):
+    """The same student with one output, for programs that take no more: ilastik, QuPath.
+
+    Parameters
+    ----------
+    in_channels, out_channels, network, num_samples
+        Of `OnePass`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, network: dict[str, Any], num_samples: int
+    ) -> None:
+        super().__init__()
+        self.sampler = OnePass(in_channels, out_channels, network, num_samples)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Denoise (B, C_in, Y, X) counts to (B, 3·C_out, Y, X) as `StackedSampler` does."""
+        intensity = self.sampler.intensity
+        most = math.log(float(self.sampler.samples.numel()))
+        return stack_outputs(self.sampler(image), intensity[4], intensity[5], most)
+
+
+class Interval(nn.Module):
+    """Lower and upper ends, from the mean and the standard deviation of the samples.
+
+    Notes
+    -----
+    ``lower = mean − below·w`` and ``upper = mean + above·w``, clipped to the output range, with
+    ``w² = spread·std² + a + b·m + c·m²`` and m the mean as a share of the range: where all
+    samples agree the error is not zero, and noise grows with the light. The constants come from
+    `bmz-ddpm calibrate`.
+    """
+
+    constants: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # spread, a, b, c (counts²), below, above, lowest and highest output (counts)
+        self.register_buffer("constants", torch.zeros(8))
+
+    def width(self, denoised: Tensor, std: Tensor) -> Tensor:
+        """Return w, in counts."""
+        k = self.constants
+        m = ((denoised - k[6]) / (k[7] - k[6])).clamp(0.0, 1.0)
+        return torch.sqrt(k[0] * std * std + k[1] + k[2] * m + k[3] * m * m)
+
+    def forward(self, denoised: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return lower and upper.
+
+        Parameters
+        ----------
+        denoised, std : (B, C, Y, X) float32
+            In counts.
+
+        Returns
+        -------
+        lower, upper : (B, C, Y, X) float32
+            In counts, within the output range.
+        """
+        k = self.constants
+        w = self.width(denoised, std)
+        lower = torch.minimum(torch.maximum(denoised - k[4] * w, k[6]), k[7])
+        upper = torch.minimum(torch.maximum(denoised + k[5] * w, k[6]), k[7])
+        return lower, upper
+
+
+class Calibrated(nn.Module):
+    """Any module that returns (denoised, std, entropy), with lower and upper appended.
+
+    Parameters
+    ----------
+    sampler : nn.Module
+    """
+
+    def __init__(self, sampler: nn.Module) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.interval = Interval()
+        self.eval()
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Denoise.
+
+        Parameters
+        ----------
+        image : (B, C_in, Y, X) float32
+            In camera counts; any y and x.
+
+        Returns
+        -------
+        denoised, std, entropy : (B, C_out, Y, X) float32
+            Of `sampler`, unchanged.
+        lower, upper : (B, C_out, Y, X) float32
+            Ends of the calibrated interval, in counts.
+        """
         denoised, std, entropy = self.sampler(image)
-        low, high = self.sampler.intensity[4], self.sampler.intensity[5]
-        most = max(math.log(float(self.sampler.draws.numel())), 1e-6)  # one sample: all zero
-        mean = (denoised - low) / (high - low)
-        stacked = torch.cat([mean, std / (high - low), entropy / most], 1)  # (B, 3C, Y, X)
-        return stacked.clamp(0.0, 1.0)  # the last bit may lie outside
+        lower, upper = self.interval(denoised, std)
+        return denoised, std, entropy, lower, upper
+
+
+class CalibratedSampler(Calibrated):
+    """A `DiffusionSampler` with calibrated intervals: five outputs.
+
+    Parameters
+    ----------
+    in_channels, out_channels, network, num_steps, num_samples, samples_per_pass
+        Of `DiffusionSampler`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        network: dict[str, Any],
+        num_steps: int,
+        num_samples: int,
+        samples_per_pass: int,
+    ) -> None:
+        super().__init__(
+            DiffusionSampler(
+                in_channels, out_channels, network, num_steps, num_samples, samples_per_pass
+            )
+        )
+
+
+class CalibratedOnePass(Calibrated):
+    """A `OnePass` with calibrated intervals: five outputs.
+
+    Parameters
+    ----------
+    in_channels, out_channels, network, num_samples
+        Of `OnePass`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, network: dict[str, Any], num_samples: int
+    ) -> None:
+        super().__init__(OnePass(in_channels, out_channels, network, num_samples))
