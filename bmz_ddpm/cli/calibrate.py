@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @takes_images
 @takes_sampling
 def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a training run.")],
     images: Images,
     sampling: Sampling,
-    checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a training run.")],
     out: Out = Path("calibration"),
     guarantee: Annotated[
         Literal["field", "crc", "rcps"],

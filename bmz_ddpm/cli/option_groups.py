@@ -25,20 +25,18 @@ def takes(group: type) -> Callable[[Command], Command]:
     ]
 
     def decorate(command: Command) -> Command:
-        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = list(inspect.signature(command, eval_str=True).parameters.values())
         place = next(p.name for p in parameters if p.annotation is group)
-        own = [p for p in parameters if p.name != place]
+        # the group's fields stand where the group stands
+        listed = [q for p in parameters for q in (options if p.name == place else [p])]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             chosen = {option.name: given.pop(option.name) for option in options}
             command(**given, **{place: group(**chosen)})
 
-        # typer reads both; an option without a default must not follow one that has it, and the
-        # command's own arguments come first
-        needed = [p for p in (*own, *options) if p.default is inspect.Parameter.empty]
-        others = [p for p in (*options, *own) if p.default is not inspect.Parameter.empty]
-        every = (*needed, *others)
+        # typer reads both; an option without a default must not follow one that has it
+        every = sorted(listed, key=lambda p: p.default is not inspect.Parameter.empty)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in every]
         run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in keyword}
