@@ -34,7 +34,7 @@ from bmz_ddpm.errors import ConfigError, DataError, MissingDependency
 from bmz_ddpm.package.load import load_model
 from bmz_ddpm.predict import run
 from bmz_ddpm.predict.blocks import mirrored_places
-from bmz_ddpm.predict.estimate import fit_memory, parse_memory
+from bmz_ddpm.predict.estimate import fit_memory, parse_memory, peak_memory
 from bmz_ddpm.predict.journal import Journal
 from bmz_ddpm.predict.plan import make_grid
 from bmz_ddpm.runtime.position import PlacedBackend
@@ -423,6 +423,12 @@ def test_blocks_are_made_to_fit(tmp_path: Path) -> None:
     assert 32 <= small.side < 512
     with pytest.raises(ConfigError, match="blocks of a single tile of 96 pixels need"):
         fit_memory(image, grid, 3, 1, 10**7, 10**7)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_peak_memory_is_at_least_what_is_held_now() -> None:
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert 0.95 * held < peak_memory() < 50 * held
 
 
 def test_dry_run_states_blocks_passes_memory_time(tmp_path: Path) -> None:
