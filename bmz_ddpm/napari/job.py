@@ -84,7 +84,10 @@ def run(
         progress(done, total)
 
     sampler = PROFILES[settings.profile]
-    model = load_model(settings.model, sampler, settings.engine, settings.device)
+    # only our own classes can be stopped within a tile
+    own = settings.model.suffix == ".safetensors" and settings.engine == "auto"
+    engine = "torch" if own else settings.engine
+    model = load_model(settings.model, sampler, engine, settings.device)
     image = _checked(image.compute(), name)
     check_image(image, model.in_channels or image.sizes.get("c", 1), name)
     warning = intensity_warning(image, name, *model.grey_levels) if model.grey_levels else None
