@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -110,12 +109,12 @@ def load_model(
     if path.suffix == ".safetensors":
         checkpoint = Checkpoint.load(path)
         config = checkpoint.config
-        module = functools.partial(checkpoint.module, settings)
+        module = checkpoint.module(settings)
         backend: Backend
         if engine == "torch":
-            backend, used = PlacedBackend(module(), device), "eager"
+            backend, used = PlacedBackend(module, device), "eager"
         else:
-            backend, used = fastest_backend(module(), device)
+            backend, used = fastest_backend(module, device)
         return Model(
             backend,
             None,
