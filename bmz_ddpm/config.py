@@ -75,6 +75,8 @@ class TrainConfig(Settings):
 
     Attributes
     ----------
+    prediction : what the network returns: the noise, v, the clean image, or the velocity of a
+        straight path between both ("flow");
     units : what the network calls 1: the standard deviation of the training patches
         ("standard"), or half of the intensity range ("range", as in the paper).
     size : network size; patch : side of the square training patch in pixels; steps : optimiser
@@ -83,8 +85,9 @@ class TrainConfig(Settings):
     crops : patches from "anywhere", or from a "grid" without overlap, each once per epoch;
         shuffle : in another order in every epoch, needed for "anywhere".
     noise_levels : evenly in log(SNR) between two steps ("log_snr"), evenly in alpha_bar
-        ("alpha_bar"), or the steps themselves ("discrete"); noisier : share of levels from the
-        noisier half of the steps; loss : mean squared ("mse") or absolute ("l1") error.
+        ("alpha_bar"), the steps themselves ("discrete"), or only those that a sampler of
+        validation_steps visits ("visited"); noisier : share from the noisier half of the steps;
+        loss : mean squared ("mse") or absolute ("l1") error.
     annealing : one cosine over the run ("once"), or up and down in half-periods of cycle_steps
         ("cycles"); warmup : steps of linear rise, if the run is more than twice as long.
     ema : width of the power-function average as a share of the run (sigma_rel), 0 for none;
@@ -100,7 +103,7 @@ class TrainConfig(Settings):
     size: Literal["tiny", "small", "paper"] = "small"
     num_train_steps: int = Field(200, ge=2)
     schedule_offset: float = Field(8e-3, gt=0)
-    prediction: Literal["eps", "v", "x0"] = "v"
+    prediction: Literal["eps", "v", "x0", "flow"] = "v"
     label: Literal["alpha_bar", "log_snr"] = "log_snr"
     units: Literal["standard", "range"] = "standard"
     steps: int = Field(20_000, ge=1)
@@ -116,7 +119,7 @@ class TrainConfig(Settings):
     loss: Literal["mse", "l1"] = "mse"
     ema: float = Field(0.08, ge=0, lt=0.28)
     snapshots: int = Field(8, ge=0)
-    noise_levels: Literal["log_snr", "alpha_bar", "discrete"] = "log_snr"
+    noise_levels: Literal["log_snr", "alpha_bar", "discrete", "visited"] = "log_snr"
     noisier: float = Field(0.5, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**32)
     validate_every: int = Field(500, ge=1)
@@ -222,7 +225,7 @@ class ModelConfig(Settings):
     network: dict[str, Any]
     num_train_steps: int
     schedule_offset: float
-    prediction: Literal["eps", "v", "x0"]
+    prediction: Literal["eps", "v", "x0", "flow"]
     label: Literal["alpha_bar", "log_snr"]
     intensity: Intensity
     calibrations: tuple[Calibration, ...] = ()

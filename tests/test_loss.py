@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from bmz_ddpm.diffusion.loss import Loss, NoiseLevels, diffusion_loss, draw_alpha_bar
+from bmz_ddpm.diffusion.loss import (
+    Loss,
+    NoiseLevels,
+    diffusion_loss,
+    draw_alpha_bar,
+    visited_levels,
+)
 from bmz_ddpm.diffusion.schedule import Prediction, Schedule
 
 ALPHA_BAR = torch.from_numpy(Schedule().alpha_bar())
@@ -41,6 +47,15 @@ def test_discrete_levels_are_the_steps_alike() -> None:
     assert counts.max() < 160
 
 
+def test_visited_levels_are_those_of_the_sampler() -> None:
+    """Fast-DDPM: nothing is trained but what the four steps of the default sampler ask for."""
+    visited = visited_levels(Schedule(), 4)
+    uniform = torch.rand(2000, 3, dtype=torch.float64)
+    drawn = draw_alpha_bar(visited, uniform, "visited", 0.5).unique()
+    table = Schedule().sampled_alpha_bar(4, "log_snr")
+    assert drawn.tolist() == table[:-1].tolist()  # the last one, 1, is the image
+
+
 def test_alpha_bar_levels_are_even_between_two_steps() -> None:
     """The code: gamma ~ U(alpha_bar_t, alpha_bar_(t-1)); closed form of the mean and of a share."""
     levels = draw(200_000, 0.5, "alpha_bar")
@@ -53,7 +68,7 @@ def test_alpha_bar_levels_are_even_between_two_steps() -> None:
     assert levels.max() <= 1 - 1e-6  # at 1 there would be no log(SNR)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0", "flow"])
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_the_loss_of_the_true_answer_is_zero(prediction: Prediction, loss: Loss) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -63,7 +78,9 @@ def test_the_loss_of_the_true_answer_is_zero(prediction: Prediction, loss: Loss)
 
     def oracle(x_t: torch.Tensor, _: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
         # from x_t and x0 alone: eps = (x_t − a·x0)/s and v = (a·x_t − x0)/s
-        return {"eps": (x_t - a * x0) / s, "v": (a * x_t - x0) / s, "x0": x0}[prediction]
+        noise = (x_t - a * x0) / s
+        answers = {"eps": noise, "v": (a * x_t - x0) / s, "x0": x0, "flow": (noise - x0) / 2**0.5}
+        return answers[prediction]
 
     assert diffusion_loss(oracle, x0, x0, level, eps, prediction, loss=loss) < 1e-5
 

@@ -1,5 +1,7 @@
 """The schedule and the step table against the formulas they stand for."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -92,14 +94,28 @@ def test_every_step_keeps_the_marginal_distribution(eta: float) -> None:
         assert keep**2 * (1 - now) + sigma**2 == pytest.approx(1 - prev, abs=1e-12)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0", "flow"])
 def test_predictions_give_back_x0(prediction: Prediction) -> None:
     rng = np.random.default_rng(0)
     x0, eps, bar = rng.normal(size=3), rng.normal(size=3), np.array([0.9, 0.5, 0.02])
     signal, noise = np.sqrt(bar), np.sqrt(1 - bar)
-    target = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0}[prediction]
+    targets = {"eps": eps, "x0": x0, "v": signal * eps - noise * x0, "flow": (eps - x0) / 2**0.5}
+    target = targets[prediction]
     a, b = predict_x0(bar, prediction)
     np.testing.assert_allclose(a * (signal * x0 + noise * eps) + b * target, x0)
+
+
+def test_ddim_on_a_straight_path_is_eulers_method() -> None:
+    """x_t / (signal + noise) moves by the velocity, the difference of two positions t long."""
+    bar = Schedule().sampled_alpha_bar(5, "log_snr")
+    signal, noise = np.sqrt(bar), np.sqrt(1 - bar)
+    position = noise / (signal + noise)  # 0 at the image, 1 at the noise
+    x, answer = 0.7, 1.3  # of a network, whatever it is
+    for i, (from_x, from_net, x0, keep, _, _) in enumerate(step_table(bar, "flow", 0.0)):
+        velocity = answer * math.sqrt(2)
+        straight = x / (signal[i] + noise[i]) + (position[i + 1] - position[i]) * velocity
+        x = x0 * (from_x * x + from_net * answer) + keep * x
+        assert x / (signal[i + 1] + noise[i + 1]) == pytest.approx(straight)
 
 
 @pytest.mark.parametrize(("order", "gain"), [(1, 2), (2, 4)])

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import MissingDependency
+from ..config import ModelConfig
+from ..errors import ConfigError, MissingDependency
 from ..train.checkpoint import Checkpoint
 from .engines import Parts, quiet
 from .subject import Subject
@@ -60,6 +61,14 @@ def _betas(checkpoint: Checkpoint) -> Any:
 _PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
+def _prediction_type(config: ModelConfig) -> str:
+    if config.prediction not in _PREDICTION:
+        raise ConfigError(
+            f"prediction = {config.prediction}: unknown to these schedulers", "compare a v model"
+        )
+    return _PREDICTION[config.prediction]
+
+
 def diffusers_loop(
     checkpoint: Checkpoint, steps: int, samples: int, eta: float, cond: Tensor
 ) -> tuple[Callable[[], tuple[Tensor, Tensor]], Wrapped]:
@@ -85,7 +94,7 @@ def diffusers_loop(
     scheduler = kind(
         num_train_timesteps=config.num_train_steps,
         trained_betas=_betas(checkpoint),
-        prediction_type=_PREDICTION[config.prediction],
+        prediction_type=_prediction_type(config),
         clip_sample=False,
     )
     scheduler.set_timesteps(steps)
@@ -115,9 +124,7 @@ def monai_loop(
         If monai is not installed.
     """
     if find_spec("monai") is None:
-        raise MissingDependency(
-            "monai", "bench", "comparing with its inferer", "pip install monai (without extras)"
-        )
+        raise MissingDependency("monai", "bench", "comparing with its inferer")
     from monai.inferers import DiffusionInferer
     from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 
@@ -127,11 +134,11 @@ def monai_loop(
     scheduler = kind(
         num_train_timesteps=config.num_train_steps,
         schedule="cosine",
-        prediction_type=_PREDICTION[config.prediction],
+        prediction_type=_prediction_type(config),
         clip_sample=False,
     )
     scheduler.set_timesteps(steps)
-    inferer = DiffusionInferer(scheduler)
+    inferer: Any = DiffusionInferer(scheduler)  # its type asks for a network of its own
     shape = (cond.shape[0], config.out_channels, *cond.shape[2:])
 
     def run() -> tuple[Tensor, Tensor]:

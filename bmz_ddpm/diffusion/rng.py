@@ -17,10 +17,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-# TorchScript reads no module constants: 2³¹, 2³², 2⁶³ − 2³¹, 13, 32 and 65536 recur as literals.
+# TorchScript reads no module constants: 2³², 2⁴⁸, 2⁶³ − 2³¹, 13, 32 and 32768 recur as literals.
 RADIUS = 13  # of the hashed window: 1 + 3 + 9
 PERIOD = 32  # of the noise in constant regions
 TABLE_SIZE = 65536
+FLIP = 9223372034707292160  # 2⁶³ − 2³¹
 PLACE_SEED = 0x706C616365  # the hash of the surroundings is the same for every seed
 
 
@@ -39,51 +40,51 @@ def odd_words(seed: int, count: int) -> list[int]:
     return [splitmix64(splitmix64(seed) + i) | 1 for i in range(count)]
 
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split int64 `x` into its two 32-bit words, each less 2³¹: in [−2³¹, 2³¹), as int64.
+def swap_halves(shifted: Tensor) -> Tensor:
+    """Rotate an int64 x by 32 bits, without a shift, given ``x + FLIP``.
 
-    Two casts wrap the lower word, and what is left is divided exactly: no remainder, which
-    costs ten times as much as a sum. Adding 2⁶³ − 2³¹ keeps the upper word free of its sign.
+    Adding 2⁶³ − 2³¹ frees the upper word of its sign, and makes a cast to int32 wrap the lower word
+    to itself less 2³¹; what is left is divided exactly: no remainder, which costs ten times as much
+    as a sum.
     """
-    low = (x - 2147483648).to(torch.int32).to(torch.int64)
-    high = torch.div(x + 9223372034707292160 - low, 4294967296, rounding_mode="trunc")
-    return low, high
-
-
-def swap_halves(x: Tensor) -> Tensor:
-    """Rotate int64 `x` by 32 bits, without a shift."""
-    low, high = halves(x)
+    low = shifted.to(torch.int32).to(torch.int64)
+    high = torch.div(shifted - low, 4294967296, rounding_mode="trunc")  # less 2³¹, too
     return low * 4294967296 + (high - 9223372034707292160)
 
 
-def squares32(counter: Tensor, key: Tensor) -> Tensor:
-    """Return one random 32-bit word per counter, as int64 in [0, 2³²).
+def squares(counter: Tensor, key: Tensor) -> Tensor:
+    """Return one random 64-bit word per counter, as signed int64; the upper 32 bits are the output.
 
     References
     ----------
     Widynski (2020), "Squares: a fast counter-based RNG", section 5. arXiv:2004.06278.
     """
-    x = counter * key
-    y = x
+    y = counter * key
     z = y + key
-    x = swap_halves(x * x + y)
-    x = swap_halves(x * x + z)
-    x = swap_halves(x * x + y)
-    return halves(x * x + z)[1] + 2147483648
+    y_shifted = y + 9223372034707292160
+    x = swap_halves(y * y + y_shifted)
+    x = swap_halves(x * x + (y_shifted + key))
+    x = swap_halves(x * x + y_shifted)
+    return x * x + z
 
 
 def normal_table() -> Tensor:
-    """Return (65536,) float32: the mean of N(0, 1) in each of 65536 equally likely bins.
+    """Return (65536,) float32: the mean of N(0, 1) in each bin of what `ContentNoise` looks up.
 
-    The mean over a bin is (pdf(lower) − pdf(upper))·65536; the sum of two entries scaled by
-    `pair_scale` has unit variance. Computed in float64 and rounded once: the table travels
-    with the model as data, so its last bit cannot differ between engines.
+    A word divided by 2⁴⁸ and cut towards 0 is −32767 to 32767, equally often but 0, which comes
+    twice as often (−32768 only for one word of 2⁶⁴): the middle bin is twice as wide. The mean over
+    a bin is (pdf(lower) − pdf(upper)) / probability; the values end at 4.4 sigma and are scaled to
+    unit variance. Computed in float64 and rounded once: the table travels with the model as data,
+    so its last bit cannot differ between engines.
     """
-    edges = torch.special.ndtri(torch.arange(TABLE_SIZE + 1, dtype=torch.float64) / TABLE_SIZE)
+    rank = torch.arange(TABLE_SIZE + 1, dtype=torch.float64)
+    edges = torch.special.ndtri(rank[rank != TABLE_SIZE // 2] / TABLE_SIZE)
     pdf = torch.exp(-0.5 * edges**2) / math.sqrt(2 * math.pi)
-    table = (pdf[:-1] - pdf[1:]) * TABLE_SIZE
-    scale = 1 / math.sqrt(2 * float((table**2).mean()))
-    return (table * scale).float()
+    share = torch.ones(TABLE_SIZE - 1, dtype=torch.float64) / TABLE_SIZE
+    share[TABLE_SIZE // 2 - 1] *= 2
+    table = (pdf[:-1] - pdf[1:]) / share
+    table = table / torch.sqrt((share * table**2).sum())
+    return torch.cat([table[:1], table]).float()  # entry 0 is for −32768
 
 
 def mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
@@ -199,11 +200,7 @@ class ContentNoise(nn.Module):
         (N, B, C, Y, X) float32
         """
         channel = torch.arange(channels, device=places.device)[:, None, None]
-        offset = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
-        word = squares32(places + channel * self.strides[2] + offset, self.key)
-        small = (word - 2147483648).to(torch.int32)  # half as wide, and faster to divide
-        low = torch.remainder(small, 65536)
-        high = torch.div(small - low, 65536, rounding_mode="trunc") + 32768
-        drawn = self.table.index_select(0, low.flatten())
-        drawn = drawn + self.table.index_select(0, high.flatten())
-        return drawn.reshape(word.shape)
+        drawn = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
+        word = squares(places + (channel * self.strides[2] + drawn), self.key)
+        rank = torch.div(word, 281474976710656, rounding_mode="trunc") + 32768
+        return self.table.index_select(0, rank.flatten()).reshape(word.shape)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-Prediction = Literal["eps", "v", "x0"]
+Prediction = Literal["eps", "v", "x0", "flow"]
 Spacing = Literal["log_snr", "time"]
 
 #: Below this log(signal / noise variance) x_t tells nothing about the image any more.
@@ -89,12 +89,17 @@ def predict_x0(alpha_bar: np.ndarray, prediction: Prediction) -> tuple[np.ndarra
     References
     ----------
     eps: the paper, eq. 2. v: Salimans, Ho (2022), section 4. arXiv:2202.00512.
+    flow: the velocity eps − x0 of a straight path from image to noise, over √2 (unit variance);
+    Liu, Gong, Liu (2022), eq. 1. arXiv:2209.03003. Such a path is x_t over (signal + noise), so
+    every sampler here takes it, and DDIM is its Euler method.
     """
     signal, noise = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     if prediction == "eps":
         return 1 / signal, -noise / signal
     if prediction == "v":
         return signal, -noise
+    if prediction == "flow":
+        return 1 / (signal + noise), -math.sqrt(2) * noise / (signal + noise)
     return np.zeros_like(signal), np.ones_like(signal)
 
 
@@ -116,7 +121,7 @@ def step_table(
     ----------
     alpha_bar : (num_steps + 1,) float64
         From `Schedule.sampled_alpha_bar`.
-    prediction : "eps", "v" or "x0"
+    prediction : "eps", "v", "x0" or "flow"
         What the network returns.
     eta : float
         0 to 1: share of the posterior's standard deviation that is drawn afresh.

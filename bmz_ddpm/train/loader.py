@@ -12,7 +12,7 @@ from torch import Tensor
 from ..config import TrainConfig
 from ..data.pairs import Pair
 from ..data.patches import PatchSource
-from ..diffusion.loss import draw_alpha_bar
+from ..diffusion.loss import draw_alpha_bar, visited_levels
 from ..diffusion.schedule import Schedule
 
 
@@ -81,6 +81,8 @@ class Loader:
         self.first = rank * self.size
         schedule = Schedule(config.num_train_steps, config.schedule_offset)
         self.alpha_bar = torch.from_numpy(schedule.alpha_bar())
+        if config.noise_levels == "visited":
+            self.alpha_bar = visited_levels(schedule, config.validation_steps)
         self._thread = ThreadPoolExecutor(1, "patches")
         self._ahead: dict[int, Future[NoisyBatch]] = {}
 

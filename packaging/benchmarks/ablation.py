@@ -37,6 +37,8 @@ CHANGES: dict[str, dict] = {
     "default": {},
     "predicts the noise": {"prediction": "eps"},
     "predicts the clean image": {"prediction": "x0"},
+    "straight path (flow matching)": {"prediction": "flow"},
+    "only the levels visited (Fast-DDPM)": {"noise_levels": "visited"},
     "label alpha_bar": {"label": "alpha_bar"},
     "units of the range": {"units": "range"},
     "learning rate 2e-4": {"learning_rate": 2e-4},

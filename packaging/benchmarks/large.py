@@ -1,8 +1,9 @@
 """A large OME-Zarr through predict: peak memory, time per megapixel, killed and resumed.
 
-Usage: python large.py FOLDER [--side 20000] [--reference 2048] [--memory 2GB] [--json FILE]
+Usage: python large.py FOLDER [--side 20000] [--reference 2048] [--memory 2GB] [--profile fast]
+       [--json FILE]
 
-A network of a few channels, one step, one sample: what is measured is the runtime, not the network.
+A network of a few channels: what is measured is the runtime, not the network.
 Three runs of the same command: whole; killed at 30 % and 70 % of the blocks, then finished; and a
 smaller image for comparison.
 """
@@ -64,12 +65,15 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def predict(image: Path, out: Path, memory: str, kill_at: float = 1.0, count: int = 0) -> dict:
+def predict(
+    image: Path, out: Path, options: list[str], kill_at: float = 1.0, count: int = 0
+) -> dict:
     """Run the command, or kill it when a share of the blocks is finished; return what it used."""
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    options = ["--steps", "1", "--samples", "1", "--out", str(out), "--memory", memory]
     model = str(image.parent / "network.safetensors")
-    process = subprocess.Popen([*COMMAND, model, str(image), *options], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*COMMAND, model, str(image), "--out", str(out), *options], stdout=subprocess.DEVNULL
+    )
     log, peak = out / f"{image.name.partition('.')[0]}.unfinished" / "finished.txt", 0
     while process.poll() is None:
         time.sleep(0.5)
@@ -97,15 +101,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=20000)
     parser.add_argument("--reference", type=int, default=2048)
     parser.add_argument("--memory", default="2GB")
+    parser.add_argument("--profile", default="fast")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    chosen = ["--profile", options.profile, "--memory", options.memory]
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     write_network(folder / "network.safetensors")
     lines = {}
     for name, side in (("small", 64), ("reference", options.reference), ("large", options.side)):
         write_image(folder / f"{name}.ome.zarr", side)
-        used = predict(folder / f"{name}.ome.zarr", folder / f"{name}_out", options.memory)
+        used = predict(folder / f"{name}.ome.zarr", folder / f"{name}_out", chosen)
         lines[name] = {"side": side, **used}
         print(name, json.dumps(lines[name]), flush=True)
     for name in ("reference", "large"):  # without what starting costs
@@ -116,7 +122,7 @@ def main() -> None:
     blocks = math.ceil(options.side / record["job"]["block"]) ** 2
     for share in (0.3, 0.7, 1.0):
         image, out = folder / "large.ome.zarr", folder / "killed_out"
-        lines[f"until {share:.0%}"] = predict(image, out, options.memory, share, blocks)
+        lines[f"until {share:.0%}"] = predict(image, out, chosen, share, blocks)
         print(share, json.dumps(lines[f"until {share:.0%}"]), flush=True)
     lines["equal"] = digest(folder / "large_out") == digest(folder / "killed_out")
     print("same hash as uninterrupted:", lines["equal"], os.cpu_count(), "cores", flush=True)
