@@ -1,6 +1,7 @@
 """The accounting of bench: turns, spreads, counts; no test looks at how long anything took."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from bmz_ddpm.diffusion.denoiser import SIZES
 from bmz_ddpm.errors import CheckpointError, ConfigError
 from bmz_ddpm.export.fastest import WORTH, fastest_backend
 from bmz_ddpm.export.parity import compare
-from bmz_ddpm.runtime.accelerate import accelerated
+from bmz_ddpm.runtime.accelerate import accelerated, batched
 from bmz_ddpm.runtime.backends import torch_backend
 from bmz_ddpm.train.checkpoint import Checkpoint, build_denoiser
 
@@ -226,6 +227,33 @@ def test_bfloat16_only_within_tolerance(checkpoint: Path, gain: float, half: boo
     reference = sampler(image)[0]
     assert float((fast(image)[0] - reference).abs().max()) < 2e-3 * 255 + 1e-3
     assert len(set(recorded)) == 1  # one size of tile, one recording per network
+
+
+@pytest.mark.parametrize(
+    ("limit", "together"), [(0, 1), (299, 1), (300, 2), (450, 3), (699, 4), (10**9, 12)]
+)
+def test_as_many_samples_together_as_memory_allows(
+    checkpoint: Path, limit: int, together: int
+) -> None:
+    """A GPU's memory is replaced: 100 bytes, and 100 more a sample; divisors of 12 count."""
+    sampler = Checkpoint.load(checkpoint).sampler(SamplerSettings(2, 12, 0.0))
+    image = torch.from_numpy(photons(32, 32))
+    passes: list[int] = []
+    sampler.unet.register_forward_hook(lambda *args: passes.append(args[1][0].shape[0]))
+
+    def memory(call: Callable[[], object]) -> int:
+        passes.clear()
+        call()
+        assert len(passes) == 1  # one step is enough to see
+        return 100 + 100 * passes[0]
+
+    filled = batched(sampler, image, limit, memory)
+    passes.clear()
+    results = filled(image)
+    assert passes == [together] * (2 * 12 // together)
+    for result, expected in zip(results[:2], sampler(image)[:2], strict=True):
+        torch.testing.assert_close(result, expected, atol=255 * 1e-5, rtol=1e-4)
+    assert sampler.draws.shape == (12, 1)
 
 
 def test_memory_is_that_of_the_process_alone(checkpoint: Path, tmp_path: Path) -> None:

@@ -53,8 +53,12 @@ class Sampling:
     ] = None
     samples_per_pass: Annotated[
         int,
-        typer.Option(min=1, help="Samples computed together: more memory, a little faster."),
-    ] = 1
+        typer.Option(
+            min=0,
+            help="Samples computed together. 0: as many as fit into half of the free memory of a "
+            "GPU, else one.",
+        ),
+    ] = 0
     seed: Annotated[int, typer.Option(help="Any integer; the same seed gives the same result.")] = 0
 
     def settings(self) -> SamplerSettings:

@@ -37,7 +37,8 @@ class SamplerSettings:
     seed : int
         Same seed, same image.
     samples_per_pass : int
-        Memory setting: samples that go through the network together.
+        Memory setting: samples that go through the network together; 0 for one, and as many as
+        memory allows where `predict` or `evaluate` run a checkpoint on a GPU.
     one_pass : bool
         The student instead of the sampler: `num_samples` is then how many it stands for, and the
         other settings have no meaning.

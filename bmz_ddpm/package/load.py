@@ -114,7 +114,7 @@ def load_model(
         if engine == "torch":
             backend, used = PlacedBackend(module, device), "eager"
         else:
-            backend, used = fastest_backend(module, device)
+            backend, used = fastest_backend(module, device, settings.samples_per_pass == 0)
         return Model(
             backend,
             None,
