@@ -14,6 +14,7 @@ import numpy as np
 import ome_types
 import pytest
 import tifffile
+import xarray as xr
 import zarr
 from predictions import (
     MODEL,
@@ -423,6 +424,17 @@ def test_blocks_are_made_to_fit(tmp_path: Path) -> None:
     assert 32 <= small.side < 512
     with pytest.raises(ConfigError, match="blocks of a single tile of 96 pixels need"):
         fit_memory(image, grid, 3, 1, 10**7, 10**7)
+
+
+def test_a_package_keeps_its_own_tiles_unless_others_are_asked_for() -> None:
+    """Other programs have no choice: whoever compares must see the same image here."""
+    image, own = xr.DataArray(np.zeros((1200, 1200)), dims=("y", "x")), Tiling(192, 32)
+    assert make_grid(image, None, None, 0, own).tiling == own
+    assert make_grid(image, None, None, 0).tiling == Tiling(448, 64)
+    assert make_grid(image, None, 32, 0, own).tiling.halo == 32
+    assert make_grid(image, None, 96, 0, own).tiling.halo == 96
+    assert make_grid(image, 256, None, 0, own).tiling == Tiling(256, 64)
+    assert make_grid(image, 0, None, 0, own).tiling.inner >= 1200
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import ConfigError, DataError, UserError
 from .option_groups import takes
-from .options import Axes, Channel, Halo, Out, Preview, PreviewAt
+from .options import Axes, Channel, Out, Preview, PreviewAt
 from .progress import ProgressLine
 from .sampler_options import Sampling, takes_sampling
 
@@ -105,10 +105,16 @@ def predict(
     tile: Annotated[
         int | None,
         typer.Option(
-            help="Side of a tile in pixels; 0 for the whole image. Default: up to 512, as suits it."
+            help="Side of a tile in pixels; 0 for the whole image. Default: a package's own, as in "
+            "every program; for other files up to 512, as suits the image."
         ),
     ] = None,
-    halo: Halo = 64,
+    halo: Annotated[
+        int | None,
+        typer.Option(
+            help="Border of a tile in pixels that is discarded. Default: a package's own, else 64."
+        ),
+    ] = None,
     preview: Preview = False,
     preview_at: PreviewAt = None,
 ) -> None:

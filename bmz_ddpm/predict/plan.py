@@ -39,8 +39,9 @@ class Request:
         Several: one worker process each.
     tile : int or None
         Side of a tile; 0: the whole plane at once; None: at most `TILE`, as suits the image.
-    halo : int
-        Border of a tile that is discarded.
+    halo : int or None
+        Border of a tile that is discarded; None: `HALO`. Where both are None, a package's own tiles
+        are taken: other programs use them, too, and show the same image to the last digit.
     out : Path
         Folder for the results.
     axes, channel : str
@@ -62,7 +63,7 @@ class Request:
     engine: str = "auto"
     devices: tuple[str, ...] = ("cpu",)
     tile: int | None = None
-    halo: int = HALO
+    halo: int | None = None
     out: Path = Path("denoised")
     axes: str = ""
     channel: str = ""
@@ -136,7 +137,13 @@ class Grid:
         return self.times * self.planes * self.tiling.count(self.rows, self.columns)
 
 
-def make_grid(image: xr.DataArray, tile: int | None, halo: int, chunk: int) -> Grid:
+def make_grid(
+    image: xr.DataArray,
+    tile: int | None,
+    halo: int | None,
+    chunk: int,
+    declared: Tiling | None = None,
+) -> Grid:
     """Cut an image into blocks of whole tiles.
 
     Parameters
@@ -146,12 +153,22 @@ def make_grid(image: xr.DataArray, tile: int | None, halo: int, chunk: int) -> G
         See `Request`.
     chunk : int
         Wanted side of a block in pixels; the nearest multiple of the tile's inner side is taken.
+    declared : Tiling or None
+        A package's own.
     """
+    if declared and tile is None and halo is None:
+        return _grid(image, declared, chunk)
+    halo = HALO if halo is None else halo
     rows, columns = image.sizes["y"], image.sizes["x"]
     if tile is None:
         used = economical(rows, columns, halo, TILE)
     else:
         used = Tiling(tile, halo) if tile else whole(rows, columns, halo)
+    return _grid(image, used, chunk)
+
+
+def _grid(image: xr.DataArray, used: Tiling, chunk: int) -> Grid:
+    rows, columns = image.sizes["y"], image.sizes["x"]
     tiles = max(1, round(chunk / used.inner)) if chunk else max(1, BLOCK // used.inner)
     most = -(-max(rows, columns) // used.inner)
     side = used.inner * min(tiles, most)

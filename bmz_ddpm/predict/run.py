@@ -118,7 +118,8 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     name = image_name(path)
     stage = request.out / f"{name}.unfinished"
     before = read_job(stage / JOB) or {}
-    grid = make_grid(image, request.tile, request.halo, request.chunk or before.get("block", 0))
+    chunk = request.chunk or before.get("block", 0)
+    grid = make_grid(image, request.tile, request.halo, chunk, model.tiling)
     if request.memory and not request.scheduler and not before:
         used = probe(model, image, grid).peak
         grid = fit_memory(image, grid, len(outputs), channels, request.memory, used)

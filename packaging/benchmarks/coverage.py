@@ -2,7 +2,7 @@
 
 Usage: python coverage.py DATA STED [SET …] --validated FOLDER --out coverage.csv [--delta 0.5]
 
-FOLDER is what validation.py wrote: its predictions (mean and std of the packages) are read, nothing
+FOLDER is what validation.py wrote: its predictions (mean and std of `balanced`) are read, nothing
 is denoised. Each field of view is left out in turn; form and width of the intervals come from the
 others, then three intervals are measured in the field left out: the calibrated one, mean ± 1.645
 std, and the multiple of std that covers as much of the calibration fields. coverage.csv holds a
@@ -19,16 +19,17 @@ from statistics import NormalDist
 import numpy as np
 from validation import MODELS, Images, sets
 
-from bmz_ddpm import Checkpoint, SamplerSettings, find_pairs
+from bmz_ddpm import Checkpoint, find_pairs
 from bmz_ddpm.calibrate.fields import Fields, by_field
 from bmz_ddpm.calibrate.form import Form
 from bmz_ddpm.calibrate.promises import fields_needed
 from bmz_ddpm.calibrate.run import Promise, calibrate, measured_in
 from bmz_ddpm.cli.options import selection
+from bmz_ddpm.diffusion.profiles import PROFILES
 from bmz_ddpm.evaluate.methods import from_folder
 
 #: Of the shipped packages.
-SETTINGS = SamplerSettings(4, 16, 0.0)
+SETTINGS = PROFILES["balanced"]
 KINDS = ("calibrated", "plain", "multiple of std")
 
 

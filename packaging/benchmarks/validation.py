@@ -6,7 +6,7 @@ DATA holds fmd_confocal, fmd_mixed and w2s_widefield; STED is what sted-simulate
 Every method is scored by `bmz-ddpm evaluate` (repeat to resume); FOLDER/validation.csv holds a line
 per set, method and field of view, FOLDER/validation.md a table of means over fields.
 
-The average is that of the shipped package (4 DDIM steps x 16 samples, ONNX Runtime, one tile). The
+The average is that of `balanced` (4 DDIM steps x 15 samples, ONNX Runtime, one tile). The
 blur's sigma and BM3D's noise are fitted to the truth of every image. Images of W2S were rescaled
 one by one: there the truth is brought to the noisy image first, for that fit only. PSNR is for a
 peak of 255, for STED of 100 photons.
@@ -71,13 +71,12 @@ def evaluate(images: Images, out: Path, *more: str) -> None:
 
 def score(name: str, images: Images, out: Path) -> None:
     """Evaluate all methods on one set."""
-    model = MODELS / images.model
+    model = str(MODELS / images.model / "checkpoint.safetensors")
     evaluate(images, out / "raw", "--baseline", "raw")
     one = ("--steps", "4", "--samples", "1", "--tile", "0")
-    evaluate(images, out / "one sample", "--model", str(model / "checkpoint.safetensors"), *one)
-    package = str(model / f"{images.model}.zip")
-    whole = ("--engine", "onnx", "--tile", str(images.tile), "--halo", "0")
-    evaluate(images, out / "average", "--model", package, *whole)
+    evaluate(images, out / "one sample", "--model", model, *one)
+    whole = ("--profile", "balanced", "--tile", str(images.tile), "--halo", "0")
+    evaluate(images, out / "average", "--model", model, *whole)
     for baseline in ("gaussian", "bm3d"):
         if images.rescaled:
             fitted = out / "fitted" / baseline
