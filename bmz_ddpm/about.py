@@ -29,11 +29,20 @@ class Citation(Settings):
 
 
 class Speed(Settings):
-    """How long a model took somewhere; the package tells it to its users."""
+    """How long a model took somewhere; the package tells it to its users.
+
+    Attributes
+    ----------
+    machine, engine : where, and in what.
+    seconds_per_megapixel : with what tiles compute twice.
+    passes : through the network. Packages whose sampler takes another number do not tell this
+        time; None: all do.
+    """
 
     machine: str
     engine: str
     seconds_per_megapixel: float = Field(gt=0)
+    passes: int | None = Field(None, ge=1)
 
 
 class Validated(Settings):
@@ -119,7 +128,7 @@ def load_about(path: Path) -> AboutConfig:
 
 
 def speed_in(path: Path) -> tuple[Speed, ...]:
-    """Return the times in a bench.json of `bmz-ddpm bench`: of whole samplers, per megapixel.
+    """Return the times in a bench.json of `bmz-ddpm bench`: of whole samplers and of one pass.
 
     Raises
     ------
@@ -128,15 +137,26 @@ def speed_in(path: Path) -> tuple[Speed, ...]:
     """
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
-        machine, times = measured["machine"], measured["seconds_per_megapixel"]
+        machine, sampler = measured["machine"], measured["sampler"]
+        many = sampler["steps"] * sampler["samples"]
+        kept = (measured["tile"] - 2 * measured["halo"]) ** 2 / 1e6  # megapixels of a tile
+        kept *= sampler["samples_per_pass"]
+        single = {e: t["median"] / kept for e, t in measured["pass"].items()}
         place = machine["device"]
         if place == "cpu":
             place = f"{machine['cores']} CPU cores ({machine['processor']})"
         place = f"{place}, {machine['threads']} threads"
         names = {"eager": "PyTorch", "torchscript": "TorchScript", "onnx": "ONNX Runtime"}
         return tuple(
-            Speed(machine=place, engine=names[engine], seconds_per_megapixel=float(f"{value:.3g}"))
+            Speed(
+                machine=place,
+                engine=names[engine],
+                seconds_per_megapixel=float(f"{value:.3g}"),
+                passes=passes,
+            )
+            for passes, times in ((many, measured["seconds_per_megapixel"]), (1, single))
             for engine, value in times.items()
+            if engine in names
         )
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})", "check the path") from error

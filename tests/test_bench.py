@@ -152,8 +152,11 @@ def test_everything_is_measured_and_goes_into_the_model_card(
         assert read["seconds_per_megapixel"][engine] == pytest.approx(per, rel=1e-3)
     one, care = read["care"]["parameters"].values()
     assert one == pytest.approx(care, rel=0.1)
-    speed = speed_in(tmp_path / "bench.json")
-    assert {s.engine for s in speed} == {"PyTorch", "TorchScript", "ONNX Runtime"}
+    speed = {(s.engine, s.passes): s for s in speed_in(tmp_path / "bench.json")}
+    engines = ("PyTorch", "TorchScript", "ONNX Runtime")
+    assert set(speed) == {(engine, passes) for engine in engines for passes in (4, 1)}
+    one_pass = speed["ONNX Runtime", 1].seconds_per_megapixel
+    assert one_pass == pytest.approx(read["pass"]["onnx"]["median"] / 32**2 * 1e6, rel=5e-3)
     assert "The whole sampler" in (tmp_path / "bench.txt").read_text()
 
 

@@ -18,7 +18,7 @@ import yaml
 from checks import EIGHT_BIT
 from PIL import Image
 
-from bmz_ddpm.about import AboutConfig
+from bmz_ddpm.about import AboutConfig, Speed
 from bmz_ddpm.config import Calibration
 from bmz_ddpm.data.images import read_image
 from bmz_ddpm.diffusion.assemble import SamplerSettings
@@ -192,6 +192,20 @@ def test_readme_tells_what_was_measured_on_images_that_are_not_shipped(job: Job)
     assert "Not measured" not in text
     without = replace(job, about=AboutConfig(image=job.about.image))
     assert "Not measured" in write_document(without, CORE, "x.zip", Measured({}, None, 1.0))
+
+
+def test_readme_tells_times_of_as_many_passes_alone(job: Job) -> None:
+    """The one-pass package must not repeat the hours of the sampler it was distilled from."""
+    passes = job.settings.network_passes
+    times = ((229.0, passes), (3.5, passes + 1), (4.25, None))
+    speed = [Speed(machine="a", engine="b", seconds_per_megapixel=s, passes=p) for s, p in times]
+    measured = Measured({}, None, 1.0)
+    about = AboutConfig(image=job.about.image, speed=speed)
+    text = write_document(replace(job, about=about), CORE, "x.zip", measured)
+    assert "| a | b | 229 |\n| a | b | 4.25 |" in text
+    assert "3.5 |" not in text
+    other = AboutConfig(image=job.about.image, speed=speed[1:2])
+    assert "Not timed" in write_document(replace(job, about=other), CORE, "x.zip", measured)
 
 
 def test_pixel_size_of_the_settings_where_the_file_has_none(about: AboutConfig) -> None:

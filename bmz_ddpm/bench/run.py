@@ -105,7 +105,12 @@ def bench(
             "version": __version__,
             "model": path.name,
             "machine": machine(plan.device),
-            "sampler": {"steps": subject.steps, "samples": subject.samples, "eta": settings.eta},
+            "sampler": {
+                "steps": subject.steps,
+                "samples": subject.samples,
+                "samples_per_pass": subject.per_pass,
+                "eta": settings.eta,
+            },
             "tile": plan.tile,
             "halo": plan.halo,
             "rounds": plan.rounds,

@@ -49,7 +49,7 @@ def write_document(job: Job, profile: Profile, file: str, measured: Measured) ->
         cost=_count(settings.network_passes, "time"),
         gflop=f"{flops:,.0f}",
         overlap=f"{(tiling.tile / tiling.inner) ** 2:.1f}",
-        speed=_speed(about),
+        speed=_speed(about, settings.network_passes),
         validation=(_validation(measured.validation, job) + _validated(about)).lstrip("\n"),
         parity=_parity(measured),
         training=_training(job.checkpoint),
@@ -156,10 +156,11 @@ def _how_to_run(job: Job, profile: Profile, file: str) -> str:
     ).rstrip()
 
 
-def _speed(about: AboutConfig) -> str:
-    if not about.speed:
+def _speed(about: AboutConfig, passes: int) -> str:
+    told = [s for s in about.speed if s.passes in (None, passes)]
+    if not told:
         return "Not timed."
-    rows = [f"| {s.machine} | {s.engine} | {s.seconds_per_megapixel:g} |" for s in about.speed]
+    rows = [f"| {s.machine} | {s.engine} | {s.seconds_per_megapixel:g} |" for s in told]
     return "\n".join(
         ["", "| machine | engine | seconds per megapixel, tiles included |", "|---|---|---|", *rows]
     )
