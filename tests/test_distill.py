@@ -21,6 +21,7 @@ from bmz_ddpm.data.pairs import Pair, find_pairs
 from bmz_ddpm.diffusion.assemble import SamplerSettings, expected_entropy
 from bmz_ddpm.diffusion.denoiser import SIZES
 from bmz_ddpm.diffusion.profiles import PROFILES, profile_name
+from bmz_ddpm.diffusion.sampler import clean_range
 from bmz_ddpm.diffusion.uncertainty import entropy_of_levels
 from bmz_ddpm.distill import fit
 from bmz_ddpm.distill.fit import Distiller, first_student, student_config
@@ -108,7 +109,7 @@ def test_a_new_student_says_what_its_teacher_says_of_no_noise(pairs: list[Pair])
     whole = Checkpoint(model.config, model.denoiser, {}, first_student(model))
     image = torch.from_numpy(photons(32, 40))
     sampler = model.sampler(SamplerSettings(1, 1, 0.0, mirror=False))
-    low, high = sampler.limits()
+    low, high = clean_range(sampler.intensity)
     cond = (image - EIGHT_BIT.input_offset) / EIGHT_BIT.input_scale
     with torch.no_grad():
         net = sampler.unet(torch.zeros_like(cond), cond, sampler.modulation[:1])

@@ -37,7 +37,7 @@ from bmz_ddpm.predict import run
 from bmz_ddpm.predict.blocks import mirrored_places
 from bmz_ddpm.predict.estimate import fit_memory, parse_memory, peak_memory
 from bmz_ddpm.predict.journal import Journal
-from bmz_ddpm.predict.plan import make_grid
+from bmz_ddpm.predict.plan import choose_tiling, make_grid
 from bmz_ddpm.runtime.position import PlacedBackend
 from bmz_ddpm.runtime.predictor import denoise
 from bmz_ddpm.runtime.tiling import Tiling
@@ -417,7 +417,7 @@ def test_blocks_are_made_to_fit(tmp_path: Path) -> None:
     values = np.zeros((1200, 1200), np.uint16)
     values[0] = 1
     image = open_image(write_zarr(tmp_path / "a.zarr", values, "yx"))
-    grid = make_grid(image, 96, 32, 0)
+    grid = make_grid(image, Tiling(96, 32), 0)
     assert grid.side == 1024
     assert fit_memory(image, grid, 3, 1, 10**9, 0).side == 1024
     small = fit_memory(image, grid, 3, 1, 10**7, 0)
@@ -429,12 +429,12 @@ def test_blocks_are_made_to_fit(tmp_path: Path) -> None:
 def test_a_package_keeps_its_own_tiles_unless_others_are_asked_for() -> None:
     """Other programs have no choice: whoever compares must see the same image here."""
     image, own = xr.DataArray(np.zeros((1200, 1200)), dims=("y", "x")), Tiling(192, 32)
-    assert make_grid(image, None, None, 0, own).tiling == own
-    assert make_grid(image, None, None, 0).tiling == Tiling(448, 64)
-    assert make_grid(image, None, 32, 0, own).tiling.halo == 32
-    assert make_grid(image, None, 96, 0, own).tiling.halo == 96
-    assert make_grid(image, 256, None, 0, own).tiling == Tiling(256, 64)
-    assert make_grid(image, 0, None, 0, own).tiling.inner >= 1200
+    assert choose_tiling(image, request(Path(), tile=None, halo=None), own) == own
+    assert choose_tiling(image, request(Path(), tile=None, halo=None), None) == Tiling(448, 64)
+    assert choose_tiling(image, request(Path(), tile=None, halo=32), own).halo == 32
+    assert choose_tiling(image, request(Path(), tile=None, halo=96), own).halo == 96
+    assert choose_tiling(image, request(Path(), tile=256, halo=None), own) == Tiling(256, 64)
+    assert choose_tiling(image, request(Path(), tile=0, halo=None), own).inner >= 1200
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")

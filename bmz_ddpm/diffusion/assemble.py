@@ -52,7 +52,7 @@ class SamplerSettings:
     spacing: Spacing = "log_snr"
     mirror: bool = True
     seed: int = 0
-    samples_per_pass: int = 1
+    samples_per_pass: int = 0
     one_pass: bool = False
     order: int = 1
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .rng import mirror_pad
-from .sampler import stack_outputs
+from .sampler import clean_range, mirrored_to, stack_outputs
 from .unet import UNet
 
 
@@ -81,18 +80,16 @@ class OnePass(nn.Module):
             Estimates of what `DiffusionSampler` returns, in its units.
         """
         rows, columns = image.shape[2], image.shape[3]
-        below = (self.multiple - rows % self.multiple) % self.multiple
-        right = (self.multiple - columns % self.multiple) % self.multiple
-        padded = mirror_pad(image, 0, below, 0, right)
+        padded = mirrored_to(image, self.multiple)
         cond = (padded - self.intensity[0]) / self.intensity[1]
         x_t = (cond[:, :1] * 0.0).expand(-1, self.out_channels, -1, -1)
         net = self.unet(x_t, cond, self.modulation)[:, :, :rows, :columns]
-        ends = (self.intensity[4:] - self.intensity[2]) / self.intensity[3]
+        low, high = clean_range(self.intensity)
         x0_hat = net[:, : self.out_channels] * self.net_weight
-        mean = torch.minimum(torch.maximum(x0_hat, ends[0]), ends[1])
+        mean = torch.minimum(torch.maximum(x0_hat, low), high)
         std = torch.exp(net[:, self.out_channels :].clamp(-12.0, 4.0))
         denoised = mean * self.intensity[3] + self.intensity[2]
-        entropy = self.entropy(std * (255.0 / (ends[1] - ends[0])))
+        entropy = self.entropy(std * (255.0 / (high - low)))
         return denoised, std * self.intensity[3], entropy
 
 

@@ -18,5 +18,5 @@ PROFILES = {
 
 def profile_name(settings: SamplerSettings) -> str | None:
     """Return the name of these settings, whatever their seed and memory; None if they have none."""
-    plain = replace(settings, seed=0, samples_per_pass=1)
+    plain = replace(settings, seed=0, samples_per_pass=0)
     return next((name for name, profile in PROFILES.items() if profile == plain), None)

@@ -31,6 +31,19 @@ def mirrored_by(x: Tensor, flags: Tensor) -> Tensor:
     return torch.where(flags[:, 1], x.flip(4), x)
 
 
+def mirrored_to(image: Tensor, multiple: int) -> Tensor:
+    """Mirror (B, C, Y, X) at the lower and right ends up to a multiple of `multiple` pixels."""
+    below = (multiple - image.shape[2] % multiple) % multiple
+    right = (multiple - image.shape[3] % multiple) % multiple
+    return mirror_pad(image, 0, below, 0, right)
+
+
+def clean_range(intensity: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest and highest clean value, in model units (scalars)."""
+    ends = (intensity[4:] - intensity[2]) / intensity[3]
+    return ends[0], ends[1]
+
+
 class DiffusionSampler(nn.Module):
     """Draw, average and summarise N samples of the clean image.
 
@@ -86,11 +99,6 @@ class DiffusionSampler(nn.Module):
         self.eval()
         self.requires_grad_(False)
 
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest clean value, in model units (scalars)."""
-        ends = (self.intensity[4:] - self.intensity[2]) / self.intensity[3]
-        return ends[0], ends[1]
-
     def sample(self, cond: Tensor, places: Tensor, draws: Tensor) -> Tensor:
         """Draw samples of the clean image.
 
@@ -113,7 +121,7 @@ class DiffusionSampler(nn.Module):
         n, b, c, y, x = x_t.shape[0], x_t.shape[1], x_t.shape[2], x_t.shape[3], x_t.shape[4]
         x_t = x_t.reshape(n * b, c, y, x)  # (N·B, C, Y, X)
         repeated = cond.unsqueeze(0).expand(n, b, cond.shape[1], y, x)
-        low, high = self.limits()
+        low, high = clean_range(self.intensity)
         before = torch.zeros_like(x_t)  # x0_hat of the step before
         repeated = mirrored_by(repeated, flags)
         repeated = repeated.reshape(n * b, cond.shape[1], y, x)
@@ -147,11 +155,9 @@ class DiffusionSampler(nn.Module):
             In nats, over 256 equal bins of the output range (eq. 16).
         """
         rows, columns = image.shape[2], image.shape[3]
-        below = (self.multiple - rows % self.multiple) % self.multiple
-        right = (self.multiple - columns % self.multiple) % self.multiple
-        padded = mirror_pad(image, 0, below, 0, right)
+        padded = mirrored_to(image, self.multiple)
         cond = (padded - self.intensity[0]) / self.intensity[1]
-        low, high = self.limits()
+        low, high = clean_range(self.intensity)
         places = self.noise.places(padded)
         mean = (places * 0).to(cond.dtype).expand(-1, self.out_channels, -1, -1)
         square = mean

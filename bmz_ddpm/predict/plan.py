@@ -137,37 +137,35 @@ class Grid:
         return self.times * self.planes * self.tiling.count(self.rows, self.columns)
 
 
-def make_grid(
-    image: xr.DataArray,
-    tile: int | None,
-    halo: int | None,
-    chunk: int,
-    declared: Tiling | None = None,
-) -> Grid:
+def choose_tiling(image: xr.DataArray, request: Request, declared: Tiling | None) -> Tiling:
+    """Return the tiles that were asked for, those of a package, or what suits the image.
+
+    Parameters
+    ----------
+    image : DataArray
+    request : Request
+    declared : Tiling or None
+        A package's own.
+    """
+    if declared and request.tile is None and request.halo is None:
+        return declared
+    halo = HALO if request.halo is None else request.halo
+    rows, columns = image.sizes["y"], image.sizes["x"]
+    if request.tile is None:
+        return economical(rows, columns, halo, TILE)
+    return Tiling(request.tile, halo) if request.tile else whole(rows, columns, halo)
+
+
+def make_grid(image: xr.DataArray, used: Tiling, chunk: int) -> Grid:
     """Cut an image into blocks of whole tiles.
 
     Parameters
     ----------
     image : DataArray
-    tile, halo
-        See `Request`.
+    used : Tiling
     chunk : int
         Wanted side of a block in pixels; the nearest multiple of the tile's inner side is taken.
-    declared : Tiling or None
-        A package's own.
     """
-    if declared and tile is None and halo is None:
-        return _grid(image, declared, chunk)
-    halo = HALO if halo is None else halo
-    rows, columns = image.sizes["y"], image.sizes["x"]
-    if tile is None:
-        used = economical(rows, columns, halo, TILE)
-    else:
-        used = Tiling(tile, halo) if tile else whole(rows, columns, halo)
-    return _grid(image, used, chunk)
-
-
-def _grid(image: xr.DataArray, used: Tiling, chunk: int) -> Grid:
     rows, columns = image.sizes["y"], image.sizes["x"]
     tiles = max(1, round(chunk / used.inner)) if chunk else max(1, BLOCK // used.inner)
     most = -(-max(rows, columns) // used.inner)

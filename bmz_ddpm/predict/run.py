@@ -33,6 +33,7 @@ from .plan import (
     Job,
     Noise,
     Request,
+    choose_tiling,
     make_grid,
     output_dims,
     output_shape,
@@ -83,6 +84,12 @@ class Plan:
     notes: list[str]
 
 
+def outputs_of(model: Model, in_channels: int) -> tuple[tuple[str, ...], int]:
+    """Try a model: return the names of its results, and the channels of each."""
+    tried = model.backend(np.zeros((1, in_channels, GRID, GRID), np.float32))
+    return (OUTPUTS + INTERVAL)[: len(tried)], tried[0].shape[1]
+
+
 def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Plan:
     """Decide how an image is denoised; its pixels are not read.
 
@@ -103,9 +110,7 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     path = path.resolve() if request.scheduler else path
     image = select_channels(open_image(path, request.axes), request.channel, path)
     check_image(image, model.in_channels or image.sizes.get("c", 1), str(path))
-    nothing = np.zeros((1, image.sizes.get("c", 1), GRID, GRID), np.float32)
-    tried = model.backend(nothing)
-    outputs, channels = (OUTPUTS + INTERVAL)[: len(tried)], tried[0].shape[1]
+    outputs, channels = outputs_of(model, image.sizes.get("c", 1))
     sizes = {str(a): n for a, n in image.sizes.items()}
     types = output_types(outputs, request.dtype, image.dtype)
     plain = output_shape(sizes, output_dims(image, channels), channels)
@@ -118,8 +123,8 @@ def make_plan(path: Path, request: Request, model: Model, model_hash: str) -> Pl
     name = image_name(path)
     stage = request.out / f"{name}.unfinished"
     before = read_job(stage / JOB) or {}
-    chunk = request.chunk or before.get("block", 0)
-    grid = make_grid(image, request.tile, request.halo, chunk, model.tiling)
+    tiling = choose_tiling(image, request, model.tiling)
+    grid = make_grid(image, tiling, request.chunk or before.get("block", 0))
     if request.memory and not request.scheduler and not before:
         used = probe(model, image, grid).peak
         grid = fit_memory(image, grid, len(outputs), channels, request.memory, used)
