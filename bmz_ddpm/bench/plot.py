@@ -18,21 +18,22 @@ def figures(result: dict[str, Any]) -> dict[str, bytes]:
     """Return bench.svg and bench.png."""
     with drawing():
         figure = canvas(WIDTH, HEIGHT)
-        _bars(place(figure, 190, 40, 170, 200), "One pass, ms", result["pass"], 1e3)
-        rows = result["graph"] | result["peer"]
-        _bars(place(figure, 560, 40, 170, 200), "Whole sampler, s", rows, 1.0)
+        whole = result["graph"] | result["peer"]
+        order = list(result["pass"] | whole)  # an engine has one colour in both panels
+        _bars(place(figure, 190, 40, 170, 200), "One pass, ms", result["pass"], 1e3, order)
+        _bars(place(figure, 560, 40, 170, 200), "Whole sampler, s", whole, 1.0, order)
         stream = BytesIO()
         figure.savefig(stream, format="png", dpi=144, facecolor="white")
         return {"bench.svg": to_svg(figure).encode(), "bench.png": stream.getvalue()}
 
 
-def _bars(axes: Axes, title: str, rows: dict[str, Any], factor: float) -> None:
+def _bars(axes: Axes, title: str, rows: dict[str, Any], factor: float, order: list[str]) -> None:
     """One bar per row, its quartiles as a line."""
     names = [ENGINES.get(name, name) for name in rows]
-    for i, row in enumerate(rows.values()):
+    for i, (name, row) in enumerate(rows.items()):
         low, median, high = (factor * row[k] for k in ("low", "median", "high"))
         spread = [[max(median - low, 0.0)], [max(high - median, 0.0)]]
-        axes.barh(i, median, xerr=spread, color=colour(i), height=0.6)
+        axes.barh(i, median, xerr=spread, color=colour(order.index(name)), height=0.6)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_title(title)
