@@ -41,12 +41,18 @@ class Spread:
         return asdict(self)
 
 
+#: Seconds between two parts. Idle threads of ONNX Runtime and OpenMP go on spinning for a while and
+#: took up to four fifths of a short part that followed at once (2 cores, measured).
+REST = 0.1
+
+
 def interleaved(
     parts: Mapping[_Key, Part],
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     wait: Part = lambda: None,
     report: Callable[[int, int], None] = lambda *_: None,
+    rest: Part = lambda: time.sleep(REST),
 ) -> dict[_Key, list[float]]:
     """Time all parts once per round, so that whatever else the machine does meets all alike.
 
@@ -61,6 +67,8 @@ def interleaved(
         Returns when the device has finished its work.
     report : callable
         Called after every round with (rounds done, rounds in all).
+    rest : callable
+        Called before every part.
 
     Returns
     -------
@@ -73,6 +81,7 @@ def interleaved(
     seconds: dict[_Key, list[float]] = {name: [] for name in parts}
     for i in range(rounds):
         for name, part in parts.items():
+            rest()
             start = clock()
             part()
             wait()
