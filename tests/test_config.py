@@ -71,7 +71,7 @@ def test_an_unknown_setting(tmp_path: Path, text: str, message: str, known: str)
         ("steps = 0", "steps = 0: input should be greater than or equal to 1"),
         ("steps = 2.5", "steps = 2.5: input should be a valid integer"),
         ('size = "huge"', "size = 'huge': input should be 'tiny', 'small' or 'paper'"),
-        ('prediction = "x"', "prediction = 'x': input should be 'eps', 'v' or 'x0'"),
+        ('prediction = "x"', "prediction = 'x': input should be 'eps', 'v', 'x0' or 'flow'"),
         ("patch = 8", "patch = 8: input should be greater than or equal to 16"),
         ("patch = 20", "patch = 20: input should be a multiple of 8"),
         ("learning_rate = 0", "learning_rate = 0: input should be greater than 0"),

@@ -356,10 +356,11 @@ class UNet(nn.Module):
         return channels_to_space(self.conv_out(x), self.stem)
 
 
-# TorchScript reads no module constants: 2³¹, 2³², 2⁶³ − 2³¹, 13, 32 and 65536 recur as literals.
+# TorchScript reads no module constants: 2³², 2⁴⁸, 2⁶³ − 2³¹, 13, 32 and 32768 recur as literals.
 RADIUS = 13  # of the hashed window: 1 + 3 + 9
 PERIOD = 32  # of the noise in constant regions
 TABLE_SIZE = 65536
+FLIP = 9223372034707292160  # 2⁶³ − 2³¹
 PLACE_SEED = 0x706C616365  # the hash of the surroundings is the same for every seed
 
 
@@ -378,51 +379,51 @@ def odd_words(seed: int, count: int) -> list[int]:
     return [splitmix64(splitmix64(seed) + i) | 1 for i in range(count)]
 
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split int64 `x` into its two 32-bit words, each less 2³¹: in [−2³¹, 2³¹), as int64.
+def swap_halves(shifted: Tensor) -> Tensor:
+    """Rotate an int64 x by 32 bits, without a shift, given ``x + FLIP``.
 
-    Two casts wrap the lower word, and what is left is divided exactly: no remainder, which
-    costs ten times as much as a sum. Adding 2⁶³ − 2³¹ keeps the upper word free of its sign.
+    Adding 2⁶³ − 2³¹ frees the upper word of its sign, and makes a cast to int32 wrap the lower word
+    to itself less 2³¹; what is left is divided exactly: no remainder, which costs ten times as much
+    as a sum.
     """
-    low = (x - 2147483648).to(torch.int32).to(torch.int64)
-    high = torch.div(x + 9223372034707292160 - low, 4294967296, rounding_mode="trunc")
-    return low, high
-
-
-def swap_halves(x: Tensor) -> Tensor:
-    """Rotate int64 `x` by 32 bits, without a shift."""
-    low, high = halves(x)
+    low = shifted.to(torch.int32).to(torch.int64)
+    high = torch.div(shifted - low, 4294967296, rounding_mode="trunc")  # less 2³¹, too
     return low * 4294967296 + (high - 9223372034707292160)
 
 
-def squares32(counter: Tensor, key: Tensor) -> Tensor:
-    """Return one random 32-bit word per counter, as int64 in [0, 2³²).
+def squares(counter: Tensor, key: Tensor) -> Tensor:
+    """Return one random 64-bit word per counter, as signed int64; the upper 32 bits are the output.
 
     References
     ----------
     Widynski (2020), "Squares: a fast counter-based RNG", section 5. arXiv:2004.06278.
     """
-    x = counter * key
-    y = x
+    y = counter * key
     z = y + key
-    x = swap_halves(x * x + y)
-    x = swap_halves(x * x + z)
-    x = swap_halves(x * x + y)
-    return halves(x * x + z)[1] + 2147483648
+    y_shifted = y + 9223372034707292160
+    x = swap_halves(y * y + y_shifted)
+    x = swap_halves(x * x + (y_shifted + key))
+    x = swap_halves(x * x + y_shifted)
+    return x * x + z
 
 
 def normal_table() -> Tensor:
-    """Return (65536,) float32: the mean of N(0, 1) in each of 65536 equally likely bins.
+    """Return (65536,) float32: the mean of N(0, 1) in each bin of what `ContentNoise` looks up.
 
-    The mean over a bin is (pdf(lower) − pdf(upper))·65536; the sum of two entries scaled by
-    `pair_scale` has unit variance. Computed in float64 and rounded once: the table travels
-    with the model as data, so its last bit cannot differ between engines.
+    A word divided by 2⁴⁸ and cut towards 0 is −32767 to 32767, equally often but 0, which comes
+    twice as often (−32768 only for one word of 2⁶⁴): the middle bin is twice as wide. The mean over
+    a bin is (pdf(lower) − pdf(upper)) / probability; the values end at 4.4 sigma and are scaled to
+    unit variance. Computed in float64 and rounded once: the table travels with the model as data,
+    so its last bit cannot differ between engines.
     """
-    edges = torch.special.ndtri(torch.arange(TABLE_SIZE + 1, dtype=torch.float64) / TABLE_SIZE)
+    rank = torch.arange(TABLE_SIZE + 1, dtype=torch.float64)
+    edges = torch.special.ndtri(rank[rank != TABLE_SIZE // 2] / TABLE_SIZE)
     pdf = torch.exp(-0.5 * edges**2) / math.sqrt(2 * math.pi)
-    table = (pdf[:-1] - pdf[1:]) * TABLE_SIZE
-    scale = 1 / math.sqrt(2 * float((table**2).mean()))
-    return (table * scale).float()
+    share = torch.ones(TABLE_SIZE - 1, dtype=torch.float64) / TABLE_SIZE
+    share[TABLE_SIZE // 2 - 1] *= 2
+    table = (pdf[:-1] - pdf[1:]) / share
+    table = table / torch.sqrt((share * table**2).sum())
+    return torch.cat([table[:1], table]).float()  # entry 0 is for −32768
 
 
 def mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
@@ -538,14 +539,10 @@ class ContentNoise(nn.Module):
         (N, B, C, Y, X) float32
         """
         channel = torch.arange(channels, device=places.device)[:, None, None]
-        offset = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
-        word = squares32(places + channel * self.strides[2] + offset, self.key)
-        small = (word - 2147483648).to(torch.int32)  # half as wide, and faster to divide
-        low = torch.remainder(small, 65536)
-        high = torch.div(small - low, 65536, rounding_mode="trunc") + 32768
-        drawn = self.table.index_select(0, low.flatten())
-        drawn = drawn + self.table.index_select(0, high.flatten())
-        return drawn.reshape(word.shape)
+        drawn = draws[:, None, None, None, None] * self.strides[0] + step * self.strides[1]
+        word = squares(places + (channel * self.strides[2] + drawn), self.key)
+        rank = torch.div(word, 281474976710656, rounding_mode="trunc") + 32768
+        return self.table.index_select(0, rank.flatten()).reshape(word.shape)
 
 
 def merge_moments(
@@ -624,6 +621,19 @@ def mirrored_by(x: Tensor, flags: Tensor) -> Tensor:
     return torch.where(flags[:, 1], x.flip(4), x)
 
 
+def mirrored_to(image: Tensor, multiple: int) -> Tensor:
+    """Mirror (B, C, Y, X) at the lower and right ends up to a multiple of `multiple` pixels."""
+    below = (multiple - image.shape[2] % multiple) % multiple
+    right = (multiple - image.shape[3] % multiple) % multiple
+    return mirror_pad(image, 0, below, 0, right)
+
+
+def clean_range(intensity: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest and highest clean value, in model units (scalars)."""
+    ends = (intensity[4:] - intensity[2]) / intensity[3]
+    return ends[0], ends[1]
+
+
 class DiffusionSampler(nn.Module):
     """Draw, average and summarise N samples of the clean image.
 
@@ -679,11 +689,6 @@ class DiffusionSampler(nn.Module):
         self.eval()
         self.requires_grad_(False)
 
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest clean value, in model units (scalars)."""
-        ends = (self.intensity[4:] - self.intensity[2]) / self.intensity[3]
-        return ends[0], ends[1]
-
     def sample(self, cond: Tensor, places: Tensor, draws: Tensor) -> Tensor:
         """Draw samples of the clean image.
 
@@ -706,7 +711,7 @@ class DiffusionSampler(nn.Module):
         n, b, c, y, x = x_t.shape[0], x_t.shape[1], x_t.shape[2], x_t.shape[3], x_t.shape[4]
         x_t = x_t.reshape(n * b, c, y, x)  # (N·B, C, Y, X)
         repeated = cond.unsqueeze(0).expand(n, b, cond.shape[1], y, x)
-        low, high = self.limits()
+        low, high = clean_range(self.intensity)
         before = torch.zeros_like(x_t)  # x0_hat of the step before
         repeated = mirrored_by(repeated, flags)
         repeated = repeated.reshape(n * b, cond.shape[1], y, x)
@@ -740,11 +745,9 @@ class DiffusionSampler(nn.Module):
             In nats, over 256 equal bins of the output range (eq. 16).
         """
         rows, columns = image.shape[2], image.shape[3]
-        below = (self.multiple - rows % self.multiple) % self.multiple
-        right = (self.multiple - columns % self.multiple) % self.multiple
-        padded = mirror_pad(image, 0, below, 0, right)
+        padded = mirrored_to(image, self.multiple)
         cond = (padded - self.intensity[0]) / self.intensity[1]
-        low, high = self.limits()
+        low, high = clean_range(self.intensity)
         places = self.noise.places(padded)
         mean = (places * 0).to(cond.dtype).expand(-1, self.out_channels, -1, -1)
         square = mean
@@ -896,18 +899,16 @@ class OnePass(nn.Module):
             Estimates of what `DiffusionSampler` returns, in its units.
         """
         rows, columns = image.shape[2], image.shape[3]
-        below = (self.multiple - rows % self.multiple) % self.multiple
-        right = (self.multiple - columns % self.multiple) % self.multiple
-        padded = mirror_pad(image, 0, below, 0, right)
+        padded = mirrored_to(image, self.multiple)
         cond = (padded - self.intensity[0]) / self.intensity[1]
         x_t = (cond[:, :1] * 0.0).expand(-1, self.out_channels, -1, -1)
         net = self.unet(x_t, cond, self.modulation)[:, :, :rows, :columns]
-        ends = (self.intensity[4:] - self.intensity[2]) / self.intensity[3]
+        low, high = clean_range(self.intensity)
         x0_hat = net[:, : self.out_channels] * self.net_weight
-        mean = torch.minimum(torch.maximum(x0_hat, ends[0]), ends[1])
+        mean = torch.minimum(torch.maximum(x0_hat, low), high)
         std = torch.exp(net[:, self.out_channels :].clamp(-12.0, 4.0))
         denoised = mean * self.intensity[3] + self.intensity[2]
-        entropy = self.entropy(std * (255.0 / (ends[1] - ends[0])))
+        entropy = self.entropy(std * (255.0 / (high - low)))
         return denoised, std * self.intensity[3], entropy
 
 
