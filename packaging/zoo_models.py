@@ -131,7 +131,9 @@ def tree_difference(old: object, new: object, place: str = "") -> str:
         )
         return next((reason for reason in parts if reason), "")
     if ".measured." in place and isinstance(old, float) and isinstance(new, float):
-        return "" if alike(old, new) else f"{place[1:]} is {old}, now {new}"
+        # a share of what engines may differ by: other threads round otherwise, far below it
+        rounding = place.endswith(".excess") and max(old, new) < 0.01
+        return "" if rounding or alike(old, new) else f"{place[1:]} is {old}, now {new}"
     return "" if old == new else f"{place[1:]} is {old}, now {new}"
 
 

@@ -43,7 +43,7 @@ RDF = {
                 }
             ]
         },
-        "bmz_ddpm": {"measured": {"validation": {"psnr": 31.5, "tiny": 2e-7}}},
+        "bmz_ddpm": {"measured": {"validation": {"psnr": 31.5, "tiny": 2e-7, "excess": 3e-4}}},
     },
 }
 
@@ -63,6 +63,8 @@ def test_an_equal_rdf_and_rounding_pass(zoo: ModuleType) -> None:
     assert zoo.tree_difference(RDF, changed("name", value="model")) == ""
     assert zoo.tree_difference(RDF, changed(*validation, "psnr", value=31.6)) == ""
     assert zoo.tree_difference(RDF, changed(*validation, "tiny", value=9e-7)) == ""
+    assert zoo.tree_difference(RDF, changed(*validation, "excess", value=2e-4)) == ""
+    assert "excess" in zoo.tree_difference(RDF, changed(*validation, "excess", value=0.02))
     hashed = ("outputs", 0, "test_tensor", "sha256")
     assert zoo.tree_difference(RDF, changed(*hashed, value="other")) == ""
 
