@@ -17,6 +17,11 @@ from .sampler import DiffusionSampler
 from .schedule import Prediction, Schedule, Spacing, predict_x0, step_table
 
 
+def largest_divisor(count: int, limit: int) -> int:
+    """Return the largest divisor of `count` that is at most `limit`, and at least 1."""
+    return next(n for n in range(max(1, min(limit, count)), 0, -1) if count % n == 0)
+
+
 @dataclass(frozen=True)
 class SamplerSettings:
     """How to sample.
@@ -64,8 +69,7 @@ class SamplerSettings:
     @property
     def batched(self) -> int:
         """The largest divisor of `num_samples` that is at most `samples_per_pass`."""
-        limit = max(1, min(self.samples_per_pass, self.num_samples))
-        return next(n for n in range(limit, 0, -1) if self.num_samples % n == 0)
+        return largest_divisor(self.num_samples, self.samples_per_pass)
 
     @property
     def kind(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.assemble import largest_divisor
 from ..diffusion.sampler import DiffusionSampler
 
 #: Rounded to bfloat16, a sampler's results may differ by this share of the output range.
@@ -58,10 +59,7 @@ def batched(
     if len(draws) > 1:
         one, two = needed(1), needed(2)
         most = 1 + (limit - one) // max(two - one, 1)
-        together = max(
-            n for n in range(1, len(draws) + 1) if len(draws) % n == 0 and n <= max(most, 1)
-        )
-        made.draws = draws.reshape(-1, together)
+        made.draws = draws.reshape(-1, largest_divisor(len(draws), most))
     return made
 
 
